@@ -1,0 +1,1 @@
+"""FedQuad: federated LoRA fine-tuning on devices of unequal memory and speed."""

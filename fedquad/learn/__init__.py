@@ -1,0 +1,1 @@
+"""What runs on a device: the model, its assignment, training and activation compression (torch; no Prefect, no MLflow)."""

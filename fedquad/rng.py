@@ -1,0 +1,17 @@
+"""The project's only source of randomness: a generator derived from a key, so that nothing depends on call order.
+
+`stream(seed, attempt, round, device, "training")` is the same generator on every machine and in every process, and
+independent of `stream(seed, attempt, round, device, "dropout")`.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def stream(*key: int | str) -> np.random.Generator:
+    """Return the generator that belongs to this key and to no other."""
+    # Integers and strings are told apart (7 is not "7"), and the separator keeps ("a", "b") from being ("ab",).
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    words = np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4")
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(word) for word in words])))

@@ -1,0 +1,279 @@
+"""A campaign as the user describes it: one frozen tree of settings, the same in YAML, on the command line and in the Prefect form.
+
+Each field's description shows in all three. Unknown keys are refused at every level (`__pydantic_config__` makes the form and
+the edge refuse them too). Presets are YAML files of exactly this shape; what a file leaves out keeps its default:
+
+    model: {name: mini}
+    data: {name: mini-nli, train: 4000}
+    arms: [{method: fedlora}, {method: "fedlora:oracle"}]
+    rounds: 10
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal
+
+import yaml
+
+from fedquad.errors import SpecError
+
+Scalar = bool | int | float | str
+FORBID = {"extra": "forbid"}
+
+
+def about(description: str, default: Any = None, factory: Any = None) -> Any:
+    """A dataclass field with its one sentence."""
+    if factory is not None:
+        return field(default_factory=factory, metadata={"description": description})
+    return field(default=default, metadata={"description": description})
+
+
+def require(holds: bool, key: str, found: object, rule: str) -> None:
+    if not holds:
+        raise SpecError(f"{key} is {found!r}, but {rule}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The transformer that is fine-tuned, and its LoRA."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    name: str = about("The embedded backbone `mini`, a local folder, or a Hub name.", "mini")
+    rank: int = about("LoRA rank r; methods with other ranks scale them from this one.", 8)
+    alpha: float = about("LoRA alpha at that rank; the scale alpha/r is the same for every rank of a campaign.", 8.0)
+    dropout: float = about("LoRA dropout.", 0.1)
+    targets: tuple[str, ...] = about("Modules that get LoRA; empty means query and value or their equivalents.", ())
+    attention: Literal["eager", "sdpa"] = about("Attention implementation; the paper's memory figures are eager's.", "eager")
+    precision: Literal["fp32", "tf32", "bf16"] = about("Arithmetic of training.", "fp32")
+    max_length: int = about("Tokens an example is cut to.", 32)
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "model.name", self.name, "a model has a name")
+        require(self.rank >= 1, "model.rank", self.rank, "a LoRA rank is at least 1")
+        require(self.alpha > 0, "model.alpha", self.alpha, "alpha is positive")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "it is a probability below 1")
+        require(self.max_length >= 4, "model.max_length", self.max_length, "at least 4 tokens are needed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSpec:
+    """The task, how much of it is used, and how it is split over the devices."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    name: str = about("The data set, by module name: mini-nli, mnli, ...", "mini-nli")
+    source: str = about("A local folder that holds it; empty means generated, cached or from the Hub.", "")
+    train: int | None = about("Training examples over all devices; empty means all there are.", None)
+    validation: int | None = about("Validation examples, which choose the best round; empty means all.", None)
+    test: int | None = about("Test examples, which tables report; empty means all.", None)
+    partition: Literal["class_mix", "dirichlet", "iid", "column"] = about(
+        "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, or by a column.", "class_mix"
+    )
+    alpha: float = about("Dirichlet concentration; smaller is more skewed.", 10.0)
+    column: str = about("The column of the natural split, for partition `column`.", "")
+    text_columns: tuple[str, ...] = about("Text columns of a data set without a module of its own.", ())
+    label_column: str = about("Label column of a data set without a module of its own.", "")
+
+    def __post_init__(self) -> None:
+        for key in ("train", "validation", "test"):
+            size = getattr(self, key)
+            require(size is None or size >= 1, f"data.{key}", size, "a split holds at least one example")
+        require(self.alpha > 0, "data.alpha", self.alpha, "a Dirichlet concentration is positive")
+        require((self.partition == "column") == bool(self.column), "data.column", self.column, "it goes with partition: column, and only there")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """What a device does between two merges."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    steps: int | None = about("Local optimizer steps a round; empty means one epoch over the device's examples.", None)
+    batch: int = about("Examples a step.", 8)
+    learning_rate: float = about("AdamW learning rate of the first round.", 3e-3)
+    schedule: Literal["cosine", "constant"] = about("How the rate goes over the rounds; it is constant inside one.", "cosine")
+    weight_decay: float = about("AdamW weight decay.", 0.0)
+    clip: float = about("Gradient norm is clipped to this; 0 means never.", 1.0)
+    padding: Literal["max", "longest"] = about("Pad to model.max_length (the paper's protocol) or to the batch's longest.", "max")
+    threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)
+
+    def __post_init__(self) -> None:
+        require(self.steps is None or self.steps >= 1, "training.steps", self.steps, "a device trains at least one step")
+        require(self.batch >= 1, "training.batch", self.batch, "a batch holds at least one example")
+        require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "a learning rate is positive")
+        require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
+        require(self.clip >= 0, "training.clip", self.clip, "it is not negative")
+        require(self.threads >= 1, "training.threads", self.threads, "at least one thread is needed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSpec:
+    """The devices, and how their resources change."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    boards: Mapping[str, int] = about(
+        "How many devices of each board.", factory=lambda: {"jetson-agx-xavier": 3, "jetson-xavier-nx": 3, "jetson-tx2": 3}
+    )
+    modes: Mapping[str, tuple[str, ...]] = about("Power modes that take part, by board; a board left out keeps its usual ones.", factory=dict)
+    mode_rounds: int = about("Rounds until each device draws another power mode.", 10)
+    memory: Literal["depth", "board"] = about(
+        "Free memory: the bytes of a LoRA depth drawn per class and round (the paper's way), or the board's own.", "depth"
+    )
+    spread: Literal["boards", "3x", "6x", "20x"] = about(
+        "Speeds from the boards' power modes, or drawn per class with this ratio of fastest to slowest.", "boards"
+    )
+    bandwidth: Literal["none", "3g", "4g", "wifi_testbed", "lan"] = about("Network preset; none means that traffic takes no time.", "none")
+    availability: float = about("Probability that a device can be asked in a round.", 1.0)
+    dropout: float = about("Probability that a device that was asked never answers.", 0.0)
+    jitter: float = about("Standard deviation of the time really taken, relative to the predicted.", 0.0)
+    trace: str = about("A FedScale-style trace of capacities and behaviour (JSON or CSV) instead of the draw.", "")
+    pools: Mapping[str, str] = about("Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict)
+
+    def __post_init__(self) -> None:
+        require(bool(self.boards) and sum(self.boards.values()) >= 1, "fleet.boards", dict(self.boards), "a fleet has at least one device")
+        for board, count in self.boards.items():
+            require(count >= 0, f"fleet.boards.{board}", count, "a count is not negative")
+        require(self.mode_rounds >= 1, "fleet.mode_rounds", self.mode_rounds, "a mode lasts at least one round")
+        require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
+        require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
+        require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
+
+    @property
+    def size(self) -> int:
+        return sum(self.boards.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostSpec:
+    """Where the constants of time and memory come from."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    priced_as: str = about("Charge time, memory and bytes as for this model (roberta-base, roberta-large, ...); empty: the one trained.", "")
+    batch: int | None = about("Batch size charged; empty means training.batch, or 32 when priced as another model.", None)
+    sequence: int | None = about("Sequence length charged; empty means model.max_length, or 128 when priced as another model.", None)
+    quantization: Literal["paper", "roofline", "measured"] = about(
+        "Seconds of INT8 activations: the paper's 0.75 c_d a layer, bytes over bandwidth, or the profile's.", "paper"
+    )
+    memory: Literal["analytic", "paper", "measured"] = about("Bytes of activations: counted, the paper's ratios, or the profile's.", "analytic")
+    profile: str = about("A file that `fedquad profile` wrote, for `measured`.", "")
+
+    def __post_init__(self) -> None:
+        wants = "measured" in (self.quantization, self.memory)
+        require(wants == bool(self.profile), "cost.profile", self.profile, "a profile goes with `measured`, and only with it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSpec:
+    """One method of the comparison."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    method: str = about("Method, with its variant after a colon: fedlora, fedlora:oracle, or a file.py of one's own.", "fedlora")
+    label: str = about("Name of the arm in tables and folders; empty means the method's.", "")
+    params: Mapping[str, Scalar] = about("The method's hyper-parameters.", factory=dict)
+    memory_policy: Literal["default", "strict", "flag"] = about(
+        "What happens to an assignment that exceeds its device's memory: refused, or run and counted; default is the method's.", "default"
+    )
+
+    def __post_init__(self) -> None:
+        require(bool(self.method), "arms.method", self.method, "an arm has a method")
+        label = self.label or self.method
+        require("/" not in self.label and not label.startswith("."), "arms.label", label, "a label names a folder: no slash, no leading dot")
+
+    @property
+    def name(self) -> str:
+        return self.label or self.method.rsplit("/", 1)[-1].removesuffix(".py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignSpec:
+    """Methods compared on one model, task and fleet, over seeds."""
+
+    __pydantic_config__: ClassVar[Any] = FORBID
+
+    model: ModelSpec = about("The transformer and its LoRA.", factory=ModelSpec)
+    data: DataSpec = about("The task and its split.", factory=DataSpec)
+    fleet: FleetSpec = about("The devices.", factory=FleetSpec)
+    cost: CostSpec = about("Constants of time and memory.", factory=CostSpec)
+    training: TrainingSpec = about("Local training.", factory=TrainingSpec)
+    arms: tuple[ArmSpec, ...] = about("The methods compared.", factory=lambda: (ArmSpec(),))
+    seeds: tuple[int, ...] = about("Each arm runs once a seed.", (0,))
+    rounds: int = about("Rounds an arm runs at most.", 10)
+    stop: Literal["rounds", "target"] = about("Run all rounds, or end an arm once it reaches the target.", "rounds")
+    target_accuracy: float | None = about("Accuracy that speed is compared at; empty means the lowest of the arms' best.", None)
+    participation: float = about("Share of the available devices that is asked each round.", 1.0)
+    quorum: float = about("Share of the asked devices that must answer; a round below it is tried once more.", 0.5)
+    keep_every: int = about("Keep the state of every so many rounds, besides the last two and the best; 0 keeps no others.", 0)
+
+    def __post_init__(self) -> None:
+        require(len(self.arms) >= 1, "arms", self.arms, "a campaign has at least one arm")
+        names = [arm.name for arm in self.arms]
+        require(len(set(names)) == len(names), "arms", names, "each arm needs a label of its own")
+        require(len(self.seeds) >= 1 and len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "seeds are distinct, at least one")
+        require(all(seed >= 0 for seed in self.seeds), "seeds", self.seeds, "a seed is not negative")
+        require(self.rounds >= 1, "rounds", self.rounds, "a campaign has at least one round")
+        require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
+        require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
+        require(self.keep_every >= 0, "keep_every", self.keep_every, "it is not negative")
+        target = self.target_accuracy
+        require(target is None or 0 < target <= 1, "target_accuracy", target, "an accuracy lies in (0, 1]")
+        require(self.stop == "rounds" or target is not None, "stop", self.stop, "stopping at the target needs target_accuracy")
+
+
+def read_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse a YAML mapping; `where` names the source in errors."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise SpecError(f"{where}{line} is not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise SpecError(f"{where} holds {type(data).__name__}, but a campaign is a mapping of settings")
+    return data
+
+
+def write_yaml(spec: CampaignSpec) -> str:
+    return yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True)
+
+
+def plain(record: Any) -> Any:
+    """A record of scalars, tuples and mappings as JSON-ready dicts and lists."""
+    return json.loads(json.dumps(asdict(record) if is_dataclass(record) and not isinstance(record, type) else record))
+
+
+def override(data: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """Set dotted keys (`training.batch`) in a nested mapping; whether such keys exist is checked when it becomes a spec."""
+    result = json.loads(json.dumps(data))
+    for key, value in assignments.items():
+        *parents, last = key.split(".")
+        level = result
+        for parent in parents:
+            if not isinstance(level.setdefault(parent, {}), dict):
+                raise SpecError(f"{key!r} cannot be set: {parent!r} is {level[parent]!r}, not a group of settings")
+            level = level[parent]
+        level[last] = value
+    return result
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Name what differs between two plain specs: `rounds: 10 -> 20`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys([*old, *new]))
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def keys(record: type, prefix: str = "") -> list[tuple[str, str]]:
+    """Every dotted key of a spec with its description, for help texts."""
+    found: list[tuple[str, str]] = []
+    for item in fields(record):
+        name = f"{prefix}{item.name}"
+        found.append((name, item.metadata["description"]))
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            found += keys(item.type, f"{name}.")
+    return found

@@ -1,0 +1,1 @@
+"""Files: campaigns on disk."""

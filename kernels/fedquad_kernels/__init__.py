@@ -1,0 +1,1 @@
+"""Triton kernels for saved activations, each beside its plain-torch reference."""
