@@ -1,1 +1,1 @@
-"""Files: campaigns on disk."""
+"""Campaigns on disk: folders, locks, safetensors and manifests. numpy and files only; no Prefect, no torch."""

@@ -1,0 +1,108 @@
+"""Find what can be named: strategies, boards, presets, data sets. Each is one file, found by its module name; nothing is registered.
+
+A strategy may also come from an installed package (entry point group `fedquad.strategies`) or from a file the user names
+(`./my_method.py:variant`). This module alone reads the package's own files.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fedquad.boards import Board
+from fedquad.errors import MethodError, SpecError, UnknownNameError, one_of
+from fedquad.strategy import Strategy
+
+ENTRY_POINTS = "fedquad.strategies"
+
+
+def modules(package: str) -> tuple[str, ...]:
+    """Names of the modules of a package, as users write them: `mini_nli` is mini-nli."""
+    paths = importlib.import_module(package).__path__
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(paths) if not found.name.startswith("_")))
+
+
+def boards() -> Mapping[str, Board]:
+    """Every board's profile, by name (`jetson-tx2` is devices/jetson_tx2.py)."""
+    return {
+        name.replace("_", "-"): importlib.import_module(f"fedquad.devices.{name}").BOARD for name in modules("fedquad.devices")
+    }
+
+
+def presets() -> tuple[str, ...]:
+    folder = files("fedquad.presets")
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def preset(name: str) -> str:
+    """The YAML text of a preset."""
+    if name not in presets():
+        raise one_of("preset", name, presets())
+    return (files("fedquad.presets") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def preset_line(name: str) -> str:
+    """A preset's first comment line: what it is for."""
+    first = preset(name).splitlines()[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def strategies() -> tuple[str, ...]:
+    """Methods that can be named, without their variants."""
+    return tuple(sorted({*modules("fedquad.strategies"), *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+
+
+def variants(method: str) -> tuple[str, ...]:
+    """What may follow a method's colon; its module lists them as VARIANTS, the default first."""
+    return tuple(getattr(_module(method), "VARIANTS", ()))
+
+
+def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
+    """Make the strategy that `fedlora:oracle` names, with its hyper-parameters."""
+    name, _, variant = method.rpartition(":") if ":" in method else (method, "", "")
+    make = _maker(name)
+    if variant and (known := variants(name)) and variant not in known:
+        raise one_of(f"variant of {name}", variant, known)
+    accepted = [p for p in inspect.signature(make).parameters if p != "variant"]
+    if "variant" not in inspect.signature(make).parameters and variant:
+        raise UnknownNameError(f"method {name!r} has no variants, but {variant!r} was asked for")
+    for key in params or {}:
+        if key not in accepted:
+            raise SpecError(f"method {name!r} has no parameter {key!r}; it has: {', '.join(accepted) or 'none'}")
+    made = make(**({"variant": variant} if variant else {}), **(params or {}))
+    if not isinstance(made, Strategy):
+        raise MethodError(f"{name}.strategy(...) returned {type(made).__name__}; it must return a fedquad.strategy.Strategy")
+    return made
+
+
+def _maker(name: str) -> Callable[..., Strategy]:
+    make = getattr(_module(name), "strategy", None)
+    if not callable(make):
+        raise MethodError(f"method {name!r} defines no function `strategy`; see fedquad/strategies/fedlora.py")
+    return make  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        return _load_file(Path(name))
+    if name in modules("fedquad.strategies"):
+        return importlib.import_module(f"fedquad.strategies.{name}")
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return importlib.import_module(point.value.partition(":")[0])
+    raise one_of("method", name, strategies())
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UnknownNameError(f"there is no file {str(path)!r} to load a method from")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -1,0 +1,32 @@
+"""One process per campaign: an flock that the kernel drops when its holder dies, however it dies."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedquad.errors import LockedError
+from fedquad.store.files import disk_error
+
+
+@contextmanager
+def hold(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock file, or say who does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  held open: closing it drops the lock
+    except OSError as error:
+        raise disk_error(error, path) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise LockedError(f"campaign {name!r} is being run by {holder}; wait for it or give another --name") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

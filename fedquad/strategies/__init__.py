@@ -1,0 +1,1 @@
+"""Methods, one file each: a function `strategy(variant=..., **hyper_parameters) -> Strategy`. Read fedlora.py first."""
