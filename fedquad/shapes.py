@@ -1,0 +1,49 @@
+"""Shapes that a campaign can be priced as; adding one is adding a line.
+
+From each model's published config.json; `mini` is the embedded backbone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fedquad.errors import SpecError, one_of
+from fedquad.types import ModelShape
+
+_BERT = ModelShape(
+    name="bert-base",
+    architecture="bert",
+    layers=12,
+    hidden=768,
+    intermediate=3072,
+    heads=12,
+    vocabulary=30522,
+    positions=512,
+)
+_ROBERTA = replace(_BERT, name="roberta-base", architecture="roberta", vocabulary=50265, positions=514)
+_DEBERTA = replace(_BERT, name="deberta-v3-base", architecture="deberta-v2", vocabulary=128100, position_buckets=256)
+_LARGE = {"layers": 24, "hidden": 1024, "intermediate": 4096, "heads": 16}
+
+SHAPES: Mapping[str, ModelShape] = {
+    shape.name: shape
+    for shape in (
+        _BERT,
+        replace(_BERT, name="bert-large", **_LARGE),  # type: ignore[arg-type]
+        _ROBERTA,
+        replace(_ROBERTA, name="roberta-large", **_LARGE),  # type: ignore[arg-type]
+        _DEBERTA,
+        replace(_DEBERTA, name="deberta-v3-large", **_LARGE),  # type: ignore[arg-type]
+    )
+}
+
+
+def shape_named(name: str, layers: int) -> ModelShape:
+    """The shape that `cost.priced_as` names; it has as many layers as the model that is trained."""
+    if name not in SHAPES:
+        raise one_of("model shape (cost.priced_as)", name, list(SHAPES))
+    shape = SHAPES[name]
+    if shape.layers != layers:
+        fitting = ", ".join(other.name for other in SHAPES.values() if other.layers == layers) or "none"
+        raise SpecError(
+            f"cost.priced_as is {name!r} with {shape.layers} layers, but the trained model has {layers}; shapes with {layers}: {fitting}"
+        )
+    return shape
