@@ -4,11 +4,12 @@
     bandwidth [bytes/s] = 2 * memory clock * bus bits / 8           (double data rate)
     sustained [FLOP/s]  = sustained share * peak                    (training, not a lone matmul)
 
-A unit is a streaming multiprocessor, a GPU core or a CPU core; its lanes are the FMAs it starts per cycle. TX2 at 1.3005 GHz:
-2 * 128 * 2 * 1.3005e9 = 0.666 TFLOP/s in fp32, twice that in fp16: the 1.33 TFLOPS of the paper's Table I.
+A unit is a streaming multiprocessor, a GPU core or a CPU core; its lanes are the FMAs it starts per cycle. TX2 at
+1.3005 GHz: 2 * 128 * 2 * 1.3005e9 = 0.666 TFLOP/s in fp32, twice that in fp16: the 1.33 TFLOPS of the paper's Table
+I.
 
-A board is one file in `fedquad/devices/`, found by its name. Clocks and cores are facts; the shares, the reserve and the watts are
-assumptions to edit: `sources` says of every number where it is from, or the word "assumed".
+A board is one file in `fedquad/devices/`, found by its name. Clocks and cores are facts; the shares, the reserve and
+the watts are assumptions to edit: `sources` says of every number where it is from, or the word "assumed".
 """
 
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ class Board:
                 raise SpecError(f"{where}: {name} is {getattr(self, name)!r}, but it is positive on any board")
         if not self.modes or len({mode.name for mode in self.modes}) != len(self.modes):
             raise SpecError(
-                f"{where}: modes are {[mode.name for mode in self.modes]!r}, but a board has at least one, with distinct names"
+                f"{where}: modes are {[mode.name for mode in self.modes]!r}, but a board has some, with distinct names"
             )
         if not 0 <= self.reserve_gib < self.ram_gib:
             raise SpecError(

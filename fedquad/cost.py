@@ -2,13 +2,13 @@
 
 For present layers P, trained S with lowest j, quantized Q, ranks r_l (methods of one step; r0 is the campaign's rank):
 
-    C    = |P| f + e + sum over P of lora_f r_l/r0 + sum over P at or above j of (b + lora_b r_l/r0) + sum over S of g r_l/r0
-           - delta + c_a |Q|
+    C    = |P| f + e + sum over P of lora_f r_l/r0 + sum over P at or above j of (b + lora_b r_l/r0)
+           + sum over S of g r_l/r0 - delta + c_a |Q|
     mem  = m_e + |P| m_w + sum over S of m_o + (frozen above j) (1 - phi) m_o - |Q| m_q - lowest(j)
     t    = steps C / q + upload / up + download / down
 
-FedQuad's (d, a) is the special case C = c_f + c_d d + c_a a (Eq. 6) and mem <= m_f + m_o d - m_q a (Eq. 11), in which the lowest layer's
-savings are left out of the memory: Eq. 11 never lies below the peak.
+FedQuad's (d, a) is the special case C = c_f + c_d d + c_a a (Eq. 6) and mem <= m_f + m_o d - m_q a (Eq. 11), in which
+the lowest layer's savings are left out of the memory: Eq. 11 never lies below the peak.
 """
 
 from collections.abc import Mapping
@@ -180,7 +180,7 @@ def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, 
 
 
 def as_in_paper(size: LayerBytes, batch: int, sequence: int, shape: ModelShape, model: ModelSpec) -> LayerBytes:
-    """Scale a layer's bytes so that RoBERTa-base at batch 32, sequence 128 keeps the paper's 199 MiB, of which INT8 saves 58 %."""
+    """Scale a layer's bytes so that RoBERTa-base, batch 32, sequence 128, keeps the paper's 199 MiB; INT8 saves 58 %."""
     reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128, "eager")
     trained = ceil(PAPER_LAYER_BYTES * size.trained / reference.trained)
     return LayerBytes(

@@ -1,8 +1,9 @@
 """A fleet on paper: who there is, and what each device can spare in a round. Pure drawing, arrays of one row a device.
 
-Memory is drawn every round, the way the paper gives it: as the LoRA depth k that vanilla FedLoRA could train, uniform in the
-class's range of fractions of the layers (L=24: weak 4-10, moderate 11-17, strong 18-24), then M = m_f + k m_o. Power modes are
-drawn every `mode_rounds` rounds. Everything derives from (seed, round, purpose): the trace is the same for every method.
+Memory is drawn every round, the way the paper gives it: as the LoRA depth k that vanilla FedLoRA could train, uniform
+in the class's range of fractions of the layers (L=24: weak 4-10, moderate 11-17, strong 18-24), then M = m_f + k m_o.
+Power modes are drawn every `mode_rounds` rounds. Everything derives from (seed, round, purpose): the trace is the
+same for every method.
 """
 
 import hashlib
@@ -22,9 +23,11 @@ from fedquad.types import Bools, Floats, Ints, Statuses
 
 # Depths in 24ths of the layers (paper, section IV): 12 layers give 2-5, 6-8, 9-12.
 DEPTHS = {"strong": (18, 24), "moderate": (11, 17), "weak": (4, 10)}
-# Megabits per second, uniform per device and round. Assumed, but for wifi_testbed: what 80-Jetson testbeds of the same laboratory report.
+# Megabits per second, uniform per device and round. Assumed, but for wifi_testbed: what the same laboratory's testbeds
+# of 80 Jetsons report.
 BANDWIDTHS = {"3g": (1.0, 3.0), "4g": (5.0, 50.0), "wifi_testbed": (1.0, 30.0), "lan": (100.0, 1000.0)}
-# Sustained TFLOP/s and number of modes per class when the fastest is 6 times the slowest; other spreads stretch it about the fastest.
+# Sustained TFLOP/s and number of modes per class when the fastest is 6 times the slowest; other spreads stretch it
+# about the fastest.
 SIX = {"strong": (2.0, 3.0, 8), "moderate": (1.0, 1.6, 4), "weak": (0.5, 0.8, 4)}
 SPREADS = {"3x": 3.0, "6x": 6.0, "20x": 20.0}
 FREE_SHARE = (0.75, 1.0)  # of a board's free memory, when memory is the board's own; assumed
@@ -77,7 +80,7 @@ def _modes(board: Board, spec: FleetSpec) -> tuple[PowerMode, ...]:
     if spec.spread != "boards":
         if board.name in spec.modes:
             raise SpecError(
-                f"fleet.modes.{board.name} is given, but with fleet.spread {spec.spread!r} no board has modes of its own"
+                f"fleet.modes.{board.name} is given, but fleet.spread {spec.spread!r} replaces the boards' own modes"
             )
         return _levels(board, SPREADS[spec.spread])
     if board.name not in spec.modes:
@@ -94,7 +97,7 @@ def _modes(board: Board, spec: FleetSpec) -> tuple[PowerMode, ...]:
 
 
 def _levels(board: Board, spread: float) -> tuple[PowerMode, ...]:
-    """Modes of a class in a fleet whose fastest device is `spread` times its slowest, as clocks that give those speeds."""
+    """Modes of a class in a fleet whose fastest device is `spread` times its slowest, as clocks that give them."""
     low, high, count = SIX[board.device_class]
     top = SIX["strong"][1]
     full = max(board.modes, key=lambda mode: mode.units * mode.clock_mhz)

@@ -4,15 +4,15 @@
 
     F     = 2T(4h^2 + 2hf) + 4Bs^2h       forward of one layer: linears, then QK^T and PV
     lora  = sum over adapted modules of 2Tr(in + out)             LoRA forward at rank r
-    b     = 2T(4h^2 + 2hf) + 8Bs^2h + lora      gradient that passes through a layer: frozen weights have no dW, both operands of
-                                               the attention products have a gradient
+    b     = 2T(4h^2 + 2hf) + 8Bs^2h + lora      gradient that passes through a layer: frozen weights have no dW,
+                                               both operands of the attention products have a gradient
     g     = lora                               dA and dB of one trained layer;   c_d = b + g
-    delta = 6Th^2 + 2Bs^2h + lora_x            the lowest trained layer: its input needs no gradient, so q, k, v pass none on, K gets
-                                               none, and LoRA none below A
+    delta = 6Th^2 + 2Bs^2h + lora_x            the lowest trained layer: its input needs no gradient, so q, k, v pass
+                                               none on, K gets none, and LoRA none below A
 
 DeBERTa's disentangled attention adds, with 2k relative positions, F += 8kh^2 (positions through key and query) and
-8Bskh (content to position, position to content); both query and key are projected once more. Gated models (Llama, Qwen2) have three
-MLP matrices, and keys and values of `key_value_heads` heads.
+8Bskh (content to position, position to content); both query and key are projected once more. Gated models (Llama,
+Qwen2) have three MLP matrices, and keys and values of `key_value_heads` heads.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def targets_of(shape: ModelShape, names: tuple[str, ...] = ()) -> tuple[Target, 
         matches = {path: target for path, target in known.items() if path == name or path.endswith(f".{name}")}
         if not matches:
             raise SpecError(
-                f"model.targets holds {name!r}, which no layer of a {shape.architecture} has; it has: {', '.join(known)}"
+                f"model.targets holds {name!r}, which a {shape.architecture} layer has not; it has: {', '.join(known)}"
             )
         found.update(matches)
     return tuple(target for path, target in known.items() if path in found)
@@ -110,8 +110,8 @@ def layer_flops(shape: ModelShape, batch: int, sequence: int, rank: int, targets
         span = 2 * shape.position_buckets
         projections, products = 4 * span * h * h, 4 * batch * sequence * span * h
         forward += projections + products
-        # Content to position passes a gradient to the query only; position to content to the keys and, LoRA being on the
-        # query projection, to the positions too.
+        # Content to position passes a gradient to the query only; position to content to the keys and, LoRA being on
+        # the query projection, to the positions too.
         backward += products + products // 2
     adapters = sum(2 * tokens * rank * (target.inputs + target.outputs) for target in targets)
     on_b = sum(2 * tokens * rank * target.outputs for target in targets)

@@ -3,11 +3,13 @@
 Per token of one trained layer, with e bytes an element, h hidden, f intermediate, A heads, s sequence, r rank:
 
     eager  e(2h + f) LayerNorm and GELU inputs + e*3h q, k, v + e*2As softmax and its dropped copy + (2h + As) masks
-           + LoRA: e*h the layer's input (a dropped copy and a mask for each adapted module when LoRA has dropout) + e*r each + 16
-    sdpa   e*h attention's output + 4A logsumexp (8A once dropout seeds are kept) in place of softmax, copy and its mask
+           + LoRA: e*h the layer's input (with LoRA dropout a dropped copy and a mask for each adapted module) + e*r each
+           + 16 LayerNorm statistics
+    sdpa   e*h attention's output + 4A logsumexp in place of softmax, copy and its mask
 
-RoBERTa-base b32 s128 with LoRA dropout: 50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer above a trained one keeps
-the same without LoRA's inputs. The lowest trained layer keeps no q: K, from an input without gradient, needs none.
+RoBERTa-base b32 s128 with LoRA dropout: 50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer
+above a trained one keeps the same without LoRA's inputs. The lowest trained layer keeps no q: K, from an input
+without gradient, needs none.
 
 INT8 with a float scale per 32 x 32 block keeps (1 + 4/1024) bytes of each float it reaches.
 """

@@ -44,6 +44,7 @@ def shape_named(name: str, layers: int) -> ModelShape:
     if shape.layers != layers:
         fitting = ", ".join(other.name for other in SHAPES.values() if other.layers == layers) or "none"
         raise SpecError(
-            f"cost.priced_as is {name!r} with {shape.layers} layers, but the trained model has {layers}; shapes with {layers}: {fitting}"
+            f"cost.priced_as is {name!r} with {shape.layers} layers, but the trained model has {layers}; "
+            f"with {layers} there are: {fitting}"
         )
     return shape

@@ -1,4 +1,7 @@
-"""NVIDIA Jetson AGX Xavier 32 GB (T194 p2888, 8 Volta multiprocessors): the paper's strong class. Table I's clocks are mode MODE_30W_6CORE."""
+"""NVIDIA Jetson AGX Xavier 32 GB (T194 p2888, 8 Volta multiprocessors): the paper's strong class.
+
+Table I's clocks are mode MODE_30W_6CORE.
+"""
 
 from fedquad.boards import Board, PowerMode
 
@@ -52,7 +55,8 @@ BOARD = Board(
     ),
     sources={
         "device_class": "paper, section IV: strong devices are AGX",
-        "modes": "mlcommons inference_results_v1.0, nvpmodel-computelab-310.conf; jetsonhacks.com 2018/10/07; MODE_10W's reboot: GitHub text 68896845021",
+        "modes": "mlcommons inference_results_v1.0, nvpmodel-computelab-310.conf; jetsonhacks.com 2018/10/07; "
+        "MODE_10W's reboot: GitHub text 68896845021",
         "lanes": "NVIDIA: 512 CUDA cores on 8 multiprocessors",
         "half_lanes": "Volta gv11b: 8 tensor cores of 64 FMAs a multiprocessor; 32 TOPS with the DLAs",
         "has_bf16": "sm_72: tensor cores are fp16 only",

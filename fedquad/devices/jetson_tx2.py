@@ -42,14 +42,15 @@ BOARD = Board(
     ),
     sources={
         "device_class": "paper, section IV: weak devices are TX2",
-        "modes": "nvpmodel.conf of a TX2 quoted in a 2017 blog; jetsonhacks.com 2017/03/25; NVIDIA DRIVE 5.0.10 guide (7.5 and 15 W)",
+        "modes": "nvpmodel.conf of a TX2 quoted in a 2017 blog; jetsonhacks.com 2017/03/25; "
+        "NVIDIA DRIVE 5.0.10 guide (7.5 and 15 W)",
         "lanes": "NVIDIA: 256 CUDA cores on 2 multiprocessors",
         "half_lanes": "twice fp32 on Pascal sm_62: gives the 1.33 TFLOPS of the paper's Table I at MAXN",
         "has_bf16": "sm_62 has no tensor cores",
         "bus_bits": "NVIDIA: 128-bit LPDDR4, 59.7 GB/s at MAXN",
         "ram_gib": "NVIDIA: 8 GB",
         "reserve_gib": "assumed: 0.4 taken by the kernel, 1.5 by system and CUDA context",
-        "sustained": "FedAdapter, draw-cost-energy.py: BERT-base b4 s256 at 0.51-0.52 of the fp32 peak if the clock was MAXN",
+        "sustained": "FedAdapter, draw-cost-energy.py: BERT-base b4 s256 at 0.51-0.52 of the fp32 peak, if in MAXN",
         "half_sustained": "assumed, as in fp32",
         "idle_watts": "assumed",
         "uncapped_watts": "12 W of training (FedAdapter's energy script) is 0.8 of 15 W",

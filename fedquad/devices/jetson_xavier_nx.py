@@ -1,4 +1,7 @@
-"""NVIDIA Jetson Xavier NX 8 GB (T194 p3668, 6 Volta multiprocessors): the paper's moderate class. Table I's clocks are mode MODE_10W_4CORE."""
+"""NVIDIA Jetson Xavier NX 8 GB (T194 p3668, 6 Volta multiprocessors): the paper's moderate class.
+
+Table I's clocks are mode MODE_10W_4CORE.
+"""
 
 from fedquad.boards import Board, PowerMode
 
@@ -87,7 +90,8 @@ BOARD = Board(
     ),
     sources={
         "device_class": "paper, section IV: moderate devices are NX",
-        "modes": "mlcommons inference_results_v1.0, nvpmodel-computelab-501.conf; borongyuan/XavierNXOverclock, nvpmodel_t194_p3668.conf",
+        "modes": "mlcommons inference_results_v1.0, nvpmodel-computelab-501.conf; "
+        "borongyuan/XavierNXOverclock, nvpmodel_t194_p3668.conf",
         "lanes": "NVIDIA: 384 CUDA cores on 6 multiprocessors",
         "half_lanes": "Volta gv11b: 8 tensor cores of 64 FMAs a multiprocessor",
         "has_bf16": "sm_72: tensor cores are fp16 only",

@@ -1,0 +1,61 @@
+"""FedQuad: LoRA depth and activation quantization chosen together, per device and round (Algorithm 1, in
+fedquad/acs.py).
+
+    default    candidates that end by t_avg + theta (Eq. 14), the greatest reward of those
+    literal    Algorithm 1 as printed, without theta
+    deadline   beyond the paper: the round's end and every configuration together
+
+A device that has no memory for even one trained layer trains the head alone; one that cannot load the model is left
+out.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fedquad import acs
+from fedquad.cost import Constants
+from fedquad.strategies.fedlora import top_layers
+from fedquad.strategy import Strategy, World
+from fedquad.types import Assignment, Ints, ServerState, Statuses
+
+VARIANTS = acs.RULES
+
+
+def strategy(
+    variant: str = "", *, theta: float = 0.5, c: float = 1e-4, is_relative: bool = False, is_quantizing: bool = True
+) -> Strategy:
+    """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one)."""
+    settings = acs.Settings(rule=variant or "default", theta=theta, c=c, is_relative=is_relative)  # type: ignore[arg-type]
+
+    def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
+        there = np.array(statuses.participants, dtype=np.int64)
+        devices = describe(statuses, world)
+        constants = constants_of(world, is_quantizing)
+        choices = acs.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
+        return assignments(choices, there, world, state.round + 1)
+
+    return Strategy(plan=plan)
+
+
+def describe(statuses: Statuses, world: World) -> acs.Devices:
+    """The participants in ACS's terms."""
+    there = np.array(statuses.participants, dtype=np.int64)
+    steps = np.array([world.steps(device) for device in statuses.participants], dtype=np.int64)
+    return acs.describe(world.cost, statuses, steps, there)
+
+
+def constants_of(world: World, is_quantizing: bool) -> Constants:
+    """Eq. 11 with or without quantization: a layer that saves nothing is never quantized."""
+    constants = world.cost.constants
+    return constants if is_quantizing else replace(constants, m_q=0)
+
+
+def assignments(choices: acs.Choices, there: Ints, world: World, round: int) -> tuple[Assignment, ...]:
+    """Spell out (d, a) for every device that is not skipped."""
+    rows = zip(there, choices.depth, choices.quantized, choices.fallback)
+    return tuple(
+        top_layers(world, int(device), int(depth), round, int(quantized))
+        for device, depth, quantized, fallback in rows
+        if fallback != acs.SKIP
+    )
