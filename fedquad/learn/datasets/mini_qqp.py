@@ -1,0 +1,24 @@
+"""Pairs of questions of the small language, with QQP's columns and labels: do both ask the same?
+
+PLACEHOLDER
+"""
+
+from fedquad.learn.language import questions
+from fedquad.learn.language.dice import Dice
+from fedquad.learn.language.split import Row, table
+from fedquad.learn.tables import Request, Table, TextTask
+
+_COLUMNS = ("question1", "question2")
+_LABELS = ("not_duplicate", "duplicate")
+
+
+def load(request: Request) -> Table:
+    """Generate the rows asked for."""
+    return table("mini-qqp", _COLUMNS, len(_LABELS), request, _row)
+
+
+def _row(dice: Dice, label: int) -> Row:
+    return questions.write_pair(dice, *questions.pair(dice, same=_LABELS[label] == "duplicate"))
+
+
+TASK = TextTask(name="mini-qqp", columns=_COLUMNS, labels=_LABELS, load=load, metrics=("accuracy", "f1"))

@@ -1,0 +1,24 @@
+"""Reviews in the small language, with SST-2's column and labels: was it any good?
+
+PLACEHOLDER
+"""
+
+from fedquad.learn.language import reviews
+from fedquad.learn.language.dice import Dice
+from fedquad.learn.language.split import Row, table
+from fedquad.learn.tables import Request, Table, TextTask
+
+_COLUMNS = ("sentence",)
+_LABELS = ("negative", "positive")
+
+
+def load(request: Request) -> Table:
+    """Generate the rows asked for."""
+    return table("mini-sst2", _COLUMNS, len(_LABELS), request, _row)
+
+
+def _row(dice: Dice, label: int) -> Row:
+    return (reviews.write(dice, reviews.draw(dice, positive=_LABELS[label] == "positive")),)
+
+
+TASK = TextTask(name="mini-sst2", columns=_COLUMNS, labels=_LABELS, load=load)
