@@ -181,8 +181,7 @@ class ArmSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.method), "arms.method", self.method, "an arm has a method")
-        label = self.label or self.method
-        require("/" not in self.label and not label.startswith("."), "arms.label", label, "a label names a folder: no slash, no leading dot")
+        require("/" not in self.label and not self.name.startswith("."), "arms.label", self.name, "a label names a folder: no slash, no leading dot")
 
     @property
     def name(self) -> str:
@@ -253,11 +252,19 @@ def override(data: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[st
         *parents, last = key.split(".")
         level = result
         for parent in parents:
-            if not isinstance(level.setdefault(parent, {}), dict):
-                raise SpecError(f"{key!r} cannot be set: {parent!r} is {level[parent]!r}, not a group of settings")
-            level = level[parent]
+            level = _inside(level, parent, key)
         level[last] = value
     return result
+
+
+def _inside(level: dict[str, Any], parent: str, key: str) -> dict[str, Any]:
+    """The group of settings that `parent` names, made if it is not there; an arm is named by its label or method."""
+    found = level.setdefault(parent, {})
+    if isinstance(found, list):
+        return {name: item for item in found if isinstance(item, dict) for name in (item.get("method"), item.get("label")) if name}
+    if not isinstance(found, dict):
+        raise SpecError(f"{key!r} cannot be set: {parent!r} is {found!r}, not a group of settings")
+    return found
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

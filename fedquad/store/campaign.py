@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedquad import facts
-from fedquad.errors import ChangedSpecError, SpecError, one_of
-from fedquad.spec import CampaignSpec, differences, plain, write_yaml
+from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
+from fedquad.spec import CampaignSpec, differences, plain, read_yaml, write_yaml
 from fedquad.store import files, lock
 from fedquad.store.arm import ArmFolder
 
 
 def home() -> Path:
     return Path(os.environ.get("FEDQUAD_HOME") or "runs").resolve()
+
+
+def tracking_uri() -> str:
+    """Where MLflow's figures go: the server the user named, or a file of the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,11 @@ class CampaignFolder:
 
     def stored_spec(self) -> dict[str, Any]:
         """The spec as plain data; turning it into a CampaignSpec is the edge's."""
-        return yaml.safe_load((self.path / "spec.yaml").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        path = self.path / "spec.yaml"
+        try:
+            return read_yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, SpecError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
 
     def summary(self) -> dict[str, Any]:
         """summary.json, or as much of it as the finished rounds give."""
@@ -75,17 +82,28 @@ class CampaignFolder:
         files.write_json(self.path / "summary.json", document)
         return document
 
+    def status(self) -> str:
+        """How far it is: running, finished, failed (an arm gave up) or stopped."""
+        if lock.is_held(self.path / "lock"):
+            return "running"
+        spec = self.stored_spec()
+        arms = [self.arm(label, seed) for label, _, _, seed in planned_arms(spec)]
+        if all(_has_finished(spec, arm.rounds()) for arm in arms):
+            return "finished"
+        return "failed" if any(arm.description().get("failure") for arm in arms) else "stopped"
+
     @contextmanager
     def open(self, spec: CampaignSpec) -> Iterator[None]:
         """Hold the campaign for this process, with its spec written, or refuse another spec under the same name."""
         with lock.hold(self.path / "lock", self.name):
             if self.exists():
-                self._same_spec(spec)
+                self.refuse_other_spec(spec)
             else:
                 files.write_bytes(self.path / "spec.yaml", write_yaml(spec).encode())
             yield
 
-    def _same_spec(self, spec: CampaignSpec) -> None:
+    def refuse_other_spec(self, spec: CampaignSpec) -> None:
+        """Refuse a spec that is not the stored one, naming the difference."""
         changed = differences(self.stored_spec(), plain(spec))
         if changed:
             raise ChangedSpecError(
@@ -104,6 +122,11 @@ class CampaignFolder:
             except OSError as error:
                 raise files.disk_error(error, self.path) from error
         return aside
+
+
+def _has_finished(spec: dict[str, Any], rounds: list[dict[str, Any]]) -> bool:
+    reached = spec["stop"] == "target" and any(r["accuracy"] >= spec["target_accuracy"] for r in rounds)
+    return reached or len(rounds) >= spec["rounds"]
 
 
 def planned_arms(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], int]]:

@@ -1,0 +1,67 @@
+"""The command line: parse, call a flow or a wing, print. Everything heavy is imported inside the commands.
+
+Results go to stdout (`--json`: one document), progress and logs to stderr. A FedquadError ends in one line and its exit code, a
+usage error in one line and 2, Ctrl-C in 130 (a campaign goes on from its last committed round); anything else is a bug and
+keeps its traceback.
+"""
+
+import importlib
+import importlib.util
+import sys
+
+import typer
+
+from fedquad.cli import campaign, doctor
+from fedquad.errors import FedquadError
+
+USAGE_EXIT = 2
+INTERRUPT_EXIT = 130
+COMMANDS = ("plan", "profile")
+GROUPS = ("fleet",)
+
+app = typer.Typer(
+    name="fedquad",
+    help="Federated LoRA fine-tuning on unequal devices: run campaigns, compare methods, look at fleets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(campaign.app, name="campaign")
+
+
+def _register() -> None:
+    """Commands that live in a file of their own, as far as they are there."""
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"fedquad.cli.{name}"):
+            app.command(name)(getattr(importlib.import_module(f"fedquad.cli.{name}"), name))
+    for name in GROUPS:
+        if importlib.util.find_spec(f"fedquad.cli.{name}"):
+            app.add_typer(importlib.import_module(f"fedquad.cli.{name}").app, name=name)
+    app.command("doctor")(doctor.doctor)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except typer.Abort:
+        return _say("stopped", 1)
+    except typer.TyperException as error:
+        message = error.format_message().rstrip(".")
+        return _say(f"fedquad: {message}; see --help", USAGE_EXIT) if message else USAGE_EXIT  # none: help was shown
+    except FedquadError as error:
+        return _say(f"fedquad: {' '.join(str(error).split())}", error.exit_code)
+    except KeyboardInterrupt:
+        return _say("fedquad: stopped; the same command goes on from the last finished round", INTERRUPT_EXIT)
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code

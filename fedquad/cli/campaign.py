@@ -1,0 +1,227 @@
+"""`fedquad campaign ...`: run, list, show, resume, presets, verify."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Run campaigns and look at them.")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, numbers unrounded.")]
+Name = Annotated[str, typer.Argument(help="The campaign's name.", show_default=False)]
+
+
+def _list_keys(wanted: bool) -> None:
+    if not wanted:
+        return
+    from fedquad.cli import tables
+
+    console = tables.console()
+    console.print(tables.setting_keys(console.width))
+    raise typer.Exit
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(metavar="[PRESET|FILE.yaml]", help="What to run.")] = "quickstart",
+    name: Annotated[str | None, typer.Option(help="Name of the campaign; the preset's if left out.", show_default=False)] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods to compare instead of the preset's: fedquad,fedlora:oracle", show_default=False)
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds an arm runs at most.", show_default=False)] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, each arm runs once for each: 0,1", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, as often as needed; --keys lists them."),
+    ] = None,
+    list_keys: Annotated[bool, typer.Option("--keys", callback=_list_keys, is_eager=True, help="List what --set can change, and end.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set an old campaign of this name aside and begin anew.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a campaign, or go on with one that was stopped.
+
+    A finished campaign prints its table again.
+    """
+    from fedquad.cli import edge
+    from fedquad.store import campaign as store
+
+    spec = edge.campaign_spec(source, methods=methods, rounds=rounds, seeds=seeds, settings=settings or ())
+    folder = store.campaign(name or edge.campaign_name(source))
+    if fresh and (aside := folder.set_aside()):
+        print(f"the old campaign is now {aside.name}", file=sys.stderr)
+    _run(folder, spec, as_json)
+
+
+@app.command()
+def resume(name: Name, as_json: Json = False) -> None:
+    """Go on with a campaign after its last finished round, with the spec it was started with."""
+    from fedquad.cli import edge
+    from fedquad.store import campaign as store
+
+    folder = store.existing(name)
+    spec = edge.typed(folder.stored_spec())
+    edge.check_methods(spec)
+    _run(folder, spec, as_json)
+
+
+def _run(folder: Any, spec: Any, as_json: bool) -> None:
+    with folder.open(spec):  # refuses another spec, a second process and a disk that cannot be written, before seconds of imports
+        pass
+    if folder.status() == "finished" and (folder.path / "summary.json").exists():
+        print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
+        return _close(folder, folder.summary(), as_json)
+    from fedquad.cli import display
+    from fedquad.errors import ArmFailedError
+
+    failure = None
+    with display.watching(folder) as listener:
+        from flows import campaign as flow
+
+        try:
+            summary = flow.run(spec, folder.name, listener=listener)
+        except ArmFailedError as error:  # the other arms are complete: show them, then end with its exit code
+            summary, failure = folder.summary(), error
+    _close(folder, summary, as_json)
+    if failure is not None:
+        raise failure
+
+
+def _close(folder: Any, summary: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        return _print_json(summary)
+    from fedquad.cli import tables
+
+    console = tables.console()
+    console.print(tables.campaign_summary(summary, folder.stored_spec(), console.width))
+    console.print()
+    console.print(tables.where_next(folder, summary), soft_wrap=True)
+
+
+@app.command("list")
+def list_campaigns(as_json: Json = False) -> None:
+    """List the campaigns of this home, and how far each is."""
+    from fedquad.store import campaign as store
+
+    rows = [_row(folder) for folder in store.campaigns()]
+    if as_json:
+        return _print_json({"home": str(store.home()), "campaigns": rows})
+    from fedquad.cli import tables
+
+    if not rows:
+        print(f"no campaigns in {store.home()} yet; begin with: fedquad campaign run")
+        return
+    console = tables.console()
+    console.print(tables.campaign_list(rows, console.width))
+
+
+def _row(folder: Any) -> dict[str, Any]:
+    spec, summary = folder.stored_spec(), folder.summarise()
+    best = [arm["best_accuracy"] for arm in summary["arms"] if arm["best_accuracy"] is not None]
+    return {
+        "campaign": folder.name,
+        "state": folder.status(),
+        "arms": len(summary["arms"]),
+        "rounds_done": sum(len(arm["rounds"]) for arm in summary["arms"]),
+        "rounds": spec["rounds"] * len(summary["arms"]),
+        "best_accuracy": max(best, default=None),
+        "model": spec["model"]["name"],
+        "data": spec["data"]["name"],
+        "priced_as": spec["cost"]["priced_as"],
+    }
+
+
+@app.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a campaign: its figures, its settings, what it was computed with."""
+    from fedquad.spec import CampaignSpec, plain
+    from fedquad.store import campaign as store
+
+    folder = store.existing(name)
+    spec, summary, state = folder.stored_spec(), folder.summarise(), folder.status()
+    if as_json:
+        return _print_json({**summary, "state": state, "spec": spec})
+    from fedquad.cli import tables
+
+    console = tables.console()
+    width = console.width
+    console.print(tables.campaign_summary(summary, spec, width))
+    for table in (
+        tables.settings(spec, plain(CampaignSpec()), width),
+        tables.facts("computed with", summary["environment"], width),
+        tables.facts("compared on (digests)", summary["digests"], width),
+    ):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    console.print(f"\n{name} is {state}, in {folder.path}", soft_wrap=True)
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the campaigns that come with the package."""
+    from fedquad import discover
+
+    rows = [{"preset": name, "about": discover.preset_line(name)} for name in discover.presets()]
+    if as_json:
+        return _print_json({"presets": rows})
+    from fedquad.cli import tables
+
+    console = tables.console()
+    console.print(tables.preset_list(rows, console.width))
+
+
+@app.command()
+def verify(
+    name: Name,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each arm that are computed again.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
+    from fedquad.cli import check, display, edge
+    from fedquad.errors import DifferenceError, SpecError
+    from fedquad.store import campaign as store
+
+    folder = store.existing(name)
+    spec = edge.typed(folder.stored_spec())
+    if not any(arm.rounds() for arm in folder.arms()):
+        raise SpecError(f"campaign {name!r} has no finished round to compare with")
+    with display.watching(folder) as listener, _elsewhere() as there:
+        from flows import campaign as flow
+
+        flow.run(spec, name, listener=listener, until=rounds)
+        document = check.compare(folder, there / "campaigns" / name, spec, rounds)
+    if as_json:
+        _print_json(document)
+    else:
+        print(check.describe(document))
+    if document["differences"]:
+        raise DifferenceError(check.blame(document))
+
+
+@contextmanager
+def _elsewhere() -> Iterator[Path]:
+    """A home for a while, with the caches of the real one and a tracking store of its own."""
+    from fedquad.store import campaign as store
+
+    before = {key: os.environ.get(key) for key in ("FEDQUAD_HOME", "MLFLOW_TRACKING_URI")}
+    cache = store.home() / "cache"
+    with tempfile.TemporaryDirectory(prefix="fedquad-verify-") as folder:
+        if cache.exists():
+            (Path(folder) / "cache").symlink_to(cache)
+        os.environ["FEDQUAD_HOME"] = folder
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        try:
+            yield Path(folder)
+        finally:
+            for key, value in before.items():
+                os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1, allow_nan=False))

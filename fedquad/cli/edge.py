@@ -1,0 +1,152 @@
+"""Text to a CampaignSpec, once, at the edge: a preset or a YAML file, then --methods, --rounds, --seeds and --set.
+
+    fedquad campaign run quickstart --methods fedquad,fedlora:oracle --set training.batch=16 --set fleet.boards.jetson-tx2=12
+
+Values of --set are read as YAML and typed by the spec. Errors end as one line: `training.batch: a whole number is needed, not 'many'`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedquad import discover
+from fedquad.errors import SpecError
+from fedquad.spec import CampaignSpec, keys, override, read_yaml
+
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+SHOWN_ERRORS = 4
+
+
+def campaign_spec(
+    source: str,
+    *,
+    methods: str | None = None,
+    rounds: int | None = None,
+    seeds: str | None = None,
+    settings: Sequence[str] = (),
+) -> CampaignSpec:
+    """The spec that a command line describes, its methods checked."""
+    data = read_yaml(*_text(source))
+    if methods is not None:
+        data["arms"] = _arms(methods, data.get("arms"))
+    if rounds is not None:
+        data["rounds"] = rounds
+    if seeds is not None:
+        data["seeds"] = [_whole("--seeds", seed) for seed in _listed("--seeds", seeds)]
+    spec = typed(override(data, dict(_assignment(setting) for setting in settings)))
+    check_methods(spec)
+    return spec
+
+
+def campaign_name(source: str) -> str:
+    """What a campaign is called unless it is told: the preset's name, or the file's without its ending."""
+    return Path(source).stem if _is_file(source) else source
+
+
+def typed(data: Mapping[str, Any]) -> CampaignSpec:
+    """Plain data as a spec; every wrong key and value at once, in one line."""
+    from pydantic import TypeAdapter, ValidationError  # 80 ms that `--help` can do without
+
+    try:
+        return TypeAdapter(CampaignSpec).validate_python(_numbers(data))
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors()]
+        more = [f"and {len(faults) - SHOWN_ERRORS} more"] if len(faults) > SHOWN_ERRORS else []
+        raise SpecError("; ".join([*faults[:SHOWN_ERRORS], *more])) from None
+
+
+def check_methods(spec: CampaignSpec) -> None:
+    """Make every arm's strategy once, so that a wrong name or parameter is found before anything starts."""
+    for arm in spec.arms:
+        try:
+            discover.strategy(arm.method, arm.params)
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, SpecError) else SpecError(f"arm {arm.name!r}: {error}") from error
+
+
+def _text(source: str) -> tuple[str, str]:
+    if not _is_file(source):
+        return discover.preset(source), f"preset {source}"
+    try:
+        return Path(source).read_text(encoding="utf-8"), source
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _is_file(source: str) -> bool:
+    return source.endswith((".yaml", ".yml")) or "/" in source
+
+
+def _arms(methods: str, described: Any) -> list[dict[str, Any]]:
+    """The arms asked for; one that the file describes, by label or method, keeps its parameters."""
+    arms = [arm for arm in described if isinstance(arm, dict)] if isinstance(described, list) else []
+    known = {name: arm for key in ("method", "label") for arm in arms if (name := arm.get(key))}
+    return [known.get(method, {"method": method}) for method in _listed("--methods", methods)]
+
+
+def _listed(option: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise SpecError(f"{option} is {text!r}, but it is a list like a,b without empty places")
+    return names
+
+
+def _whole(option: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise SpecError(f"{option} holds {text!r}, but whole numbers are needed") from None
+
+
+def _assignment(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise SpecError(f"--set {setting!r} is not of the form key.path=value")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {key}: {value!r} is not YAML: {getattr(error, 'problem', None) or 'no value'}") from None
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads 3e-3 as text; people and other languages mean the number."""
+    if isinstance(value, Mapping):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """One pydantic error as `key: what is wrong`."""
+    path = [str(part) for part in fault["loc"] if part != "[key]"]
+    key, found = ".".join(path), fault["input"]
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: there is no such setting; {_alternatives(path)}"
+    if fault["type"] in ("dataclass_type", "dataclass_exact_type", "mapping_type", "dict_type"):
+        return f"{key or 'a campaign'}: a group of settings is needed, not {found!r}"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {found!r}"
+
+
+def _alternatives(path: Sequence[str]) -> str:
+    """The settings beside a wrong one, the likeliest first."""
+    *parents, last = path
+    names = _siblings(parents)
+    close = get_close_matches(last, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+
+
+def _siblings(parents: Sequence[str]) -> list[str]:
+    from fedquad.spec import ArmSpec
+
+    if parents[:1] == ["arms"]:
+        return [name for name, _ in keys(ArmSpec)]
+    prefix = "".join(f"{part}." for part in parents)
+    inside = [name.removeprefix(prefix) for name, _ in keys(CampaignSpec) if name.startswith(prefix)]
+    return [name for name in inside if "." not in name]

@@ -1,0 +1,196 @@
+"""What campaigns look like in a terminal: the closing table, the list, one campaign in full. Numbers are rounded here and only here."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from fedquad.spec import ArmSpec, CampaignSpec, keys
+from fedquad.store import campaign as store
+
+NONE = "-"
+WIDE = 110  # from so many columns on, tables use full words and more room
+
+
+def console() -> Console:
+    """Where results go. A pipe gets COLUMNS or 100 columns, so that lines are not folded in the middle of a log."""
+    wanted = Console(highlight=False)
+    return wanted if wanted.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=100)
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return NONE
+    for unit, size, least in (("h", 3600, 7200), ("min", 60, 120)):
+        if value >= least:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def scaled(value: float | None, unit: str) -> str:
+    """A number with the decimal prefix that keeps it short: 12.3 MB, 4.5 kJ."""
+    if value is None:
+        return NONE
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f} {prefix}{unit}"
+    return f"{value:.0f} {unit}"
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.1f}"
+
+
+def campaign_summary(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Group:
+    """The closing table, what its figures mean, and what failed."""
+    failed = [arm for arm in summary["arms"] if arm.get("failure")]
+    lines = [Text(f"{arm['label']} s{arm['seed']} failed: {arm['failure']}", style="red") for arm in failed]
+    return Group(_arms(summary, spec, width), *_notes(summary, spec), *lines)
+
+
+def _arms(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Table:
+    wide = width >= WIDE
+    several = len(spec["seeds"]) > 1
+    table = _table(f"campaign {summary['campaign']}", wide)
+    table.add_column("arm", no_wrap=True)
+    for header in (["seed"] if several else []) + _headers(wide):
+        table.add_column(header, justify="right", no_wrap=True)
+    for arm in summary["arms"]:
+        seed = [str(arm["seed"])] if several else []
+        style = "red" if arm.get("failure") else None
+        table.add_row(arm["label"], *seed, *_figures(arm, spec), style=style)
+    return table
+
+
+def _headers(wide: bool) -> list[str]:
+    if wide:
+        return [
+            "final %", "best %", "rounds", "time to target", "mean waiting", "traffic", "energy", "over memory", "failures",
+        ]  # fmt: skip
+    return ["final\n%", "best\n%", "rounds", "to\ntarget", "mean\nwait", "traffic", "energy", "over\nmem.", "fail-\nures"]
+
+
+def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    def total(*keys: str) -> float:
+        return sum(r[key] for r in arm["rounds"] for key in keys)
+
+    return [
+        percent(arm["final_accuracy"]),
+        percent(arm["best_accuracy"]),
+        f"{len(arm['rounds'])}/{spec['rounds']}",
+        seconds(arm["seconds_to_target"]),
+        seconds(arm["mean_wait_seconds"]),
+        scaled(total("upload_bytes", "download_bytes"), "B"),
+        scaled(total("energy_joules"), "J"),
+        f"{total('memory_violations'):.0f}",
+        f"{total('failures'):.0f}",
+    ]
+
+
+def _notes(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterable[Text]:
+    goal = summary["target_accuracy"]
+    if goal is not None:
+        how = "" if spec["target_accuracy"] is not None else ", the lowest of the arms' best"
+        yield Text(f"Target: {percent(goal)} % test accuracy{how}.")
+    known = {label: ratio for label, ratio in summary["speedups"].items() if ratio is not None}
+    if known:
+        ratios = ", ".join(f"{ratio:.2f} times {label}" for label, ratio in known.items())
+        yield Text(f"Speed of fedquad to the target: {ratios}.", style="bold")
+    yield Text(fleet_line(spec), style="dim")
+
+
+def fleet_line(spec: Mapping[str, Any]) -> str:
+    """Which fleet the times, bytes and joules belong to, and what model they are charged for."""
+    fleet = spec["fleet"]
+    boards = ", ".join(f"{count} {board}" for board, count in fleet["boards"].items() if count)
+    size = sum(fleet["boards"].values())
+    if fleet["pools"]:
+        return f"Fleet: {size} real devices ({boards}); times are theirs."
+    priced = spec["cost"]["priced_as"]
+    model = f"{priced}, though {spec['model']['name']} is trained" if priced else f"{spec['model']['name']}, the model trained"
+    return f"Fleet: {size} simulated devices ({boards}); times, traffic and energy are those of {model}."
+
+
+def where_next(folder: store.CampaignFolder, summary: Mapping[str, Any]) -> Text:
+    """Where to look next."""
+    scored = [arm for arm in summary["arms"] if arm["best_accuracy"] is not None]
+    lines = [
+        ("settings, rounds", f"fedquad campaign show {folder.name}"),
+        ("curves", f"mlflow ui --backend-store-uri {store.tracking_uri()}"),
+    ]
+    if scored:
+        best = max(scored, key=lambda arm: arm["best_accuracy"])
+        path = folder.arm(best["label"], best["seed"]).path / "best"
+        lines.append(("best adapter", str(path)))
+    return Text("\n".join(f"{name + ':':<18}{value}" for name, value in lines))
+
+
+def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    table = _table(f"campaigns in {store.home()}", width >= WIDE)
+    for name, justify in (
+        ("campaign", "left"), ("state", "left"), ("arms", "right"), ("rounds", "right"), ("best %", "right"),
+        ("model", "left"), ("data", "left"), ("priced as", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(
+            row["campaign"], row["state"], str(row["arms"]), f"{row['rounds_done']}/{row['rounds']}",
+            percent(row["best_accuracy"]), row["model"], row["data"], row["priced_as"] or row["model"],
+        )  # fmt: skip
+    return table
+
+
+def preset_list(rows: Sequence[Mapping[str, str]], width: int) -> Table:
+    table = _table("", width >= WIDE)
+    table.add_column("preset", no_wrap=True)
+    table.add_column("what it is for")
+    for row in rows:
+        table.add_row(row["preset"], row["about"])
+    return table
+
+
+def setting_keys(width: int) -> Table:
+    """Every key that --set changes, with its one sentence."""
+    table = _table("", width >= WIDE)
+    table.add_column("key", no_wrap=True)
+    table.add_column("what it sets")
+    for key, about in [*keys(CampaignSpec), *keys(ArmSpec, "arms.LABEL.")]:
+        table.add_row(key, about)
+    return table
+
+
+def settings(spec: Mapping[str, Any], defaults: Mapping[str, Any], width: int) -> Table:
+    """The settings of a campaign that are not the defaults; all of them are in spec.yaml."""
+    table = _table("settings that differ from the defaults", width >= WIDE)
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for key, value in _flat(spec):
+        if dict(_flat(defaults)).get(key) != value:
+            table.add_row(key, str(value))
+    return table
+
+
+def facts(title: str, known: Mapping[str, Any], width: int) -> Table:
+    """A small two-column table of named facts."""
+    table = _table(title, width >= WIDE)
+    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
+    table.show_header = False
+    for name, value in known.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _table(title: str, wide: bool) -> Table:
+    return Table(title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 2 if wide else 1, 0, 0))
