@@ -31,6 +31,11 @@ class Plan:
     survey: tuple[CostEstimate, ...] = ()
 
     @property
+    def size(self) -> int:
+        """How many devices are asked."""
+        return len(self.assignments) - len(self.refused)
+
+    @property
     def asked(self) -> tuple[tuple[Assignment, CostEstimate], ...]:
         """What is sent out, in plan order."""
         return tuple((a, e) for a, e in zip(self.assignments, self.estimates) if a.device not in self.refused)
@@ -79,7 +84,16 @@ def round_half_up(value: float) -> int:
     return int(np.floor(value + 0.5))
 
 
-def plan_round(strategy: Strategy, state: ServerState, statuses: Statuses, world: World, *, seed: int, attempt: int = 0) -> Plan:
+def plan_round(
+    strategy: Strategy,
+    state: ServerState,
+    statuses: Statuses,
+    world: World,
+    *,
+    seed: int,
+    attempt: int = 0,
+    surveyed: tuple[CostEstimate, ...] = (),
+) -> Plan:
     """Let the method plan, check that the plan keeps its contract, and price every assignment."""
     number = state.round + 1
     assignments = tuple(strategy.plan(state, statuses, world, rng.stream(seed, attempt, number, "plan")))
@@ -94,7 +108,13 @@ def plan_round(strategy: Strategy, state: ServerState, statuses: Statuses, world
             if a.device in over
         }
     return Plan(
-        round=number, attempt=attempt, assignments=assignments, estimates=estimates, refused=refused, over_memory=over
+        round=number,
+        attempt=attempt,
+        assignments=assignments,
+        estimates=estimates,
+        refused=refused,
+        over_memory=over,
+        survey=surveyed,
     )
 
 

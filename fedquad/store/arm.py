@@ -54,6 +54,10 @@ class ArmFolder:
         path = self.path / "arm.json"
         return files.read_json(path) if path.exists() else {}
 
+    def note_failure(self, reason: str) -> None:
+        """Write down why the arm ended before its last round."""
+        self.describe({**self.description(), "failure": reason})
+
     def commit(self, state: ServerState, facts: Mapping[str, Any], keep_every: int = 0) -> None:
         """Commit a round: tensors, then the manifest whose rename is the commit, then what follows from it."""
         stem = self.state_path / f"round-{state.round:04d}"

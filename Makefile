@@ -1,0 +1,43 @@
+# make campaign    set up and run the quickstart campaign
+# make test        lint, types and every test that needs no GPU
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# One thread a process: two cores then run two test workers, and torch's sums stay the same.
+export OMP_NUM_THREADS = 1
+
+.PHONY: campaign test setup quick lint bench clean
+
+campaign: setup
+	$(BIN)/fedquad campaign run quickstart
+
+setup: $(INSTALLED)
+
+# torch goes first and by itself: its pin takes the CPU build where an index offers one, before anything else can ask for another.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The tests of every commit: no GPU, no server, a few minutes on two cores.
+quick: lint
+	$(BIN)/pytest -n 2 --dist loadfile
+
+test: lint
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+
+bench: setup
+	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""One arm: a method on a seed, round after round, as the paper's loop."""
+
+import time
+
+from prefect import flow
+from prefect.states import Completed, Failed, State
+from prefect.utilities.annotations import quote
+
+from fedquad.errors import ArmFailedError, FedquadError
+from fedquad.strategy import no_survey
+from tasks.aggregate import aggregate
+from tasks.collect import collect
+from tasks.configure import configure
+from tasks.dispatch import dispatch
+from tasks.evaluate import evaluate
+from tasks.prepare import is_finished, open_arm
+from tasks.progress import announce
+from tasks.record import record
+from tasks.session import CURRENT, Arm
+from tasks.survey import survey
+from tasks.track import track
+
+
+@flow(name="arm", flow_run_name="{label}-s{seed}", persist_result=False)
+async def arm(label: str, seed: int, until: int | None = None) -> State:
+    """Run an arm from where it stands to its last round; ends Failed, with the reason, when it cannot go on."""
+    session = CURRENT.get()
+    try:
+        work = open_arm(session, label, seed)
+        while not is_finished(session.spec, work.folder.rounds(), until):
+            await run_round(work)
+            await track(session.tracker, label, work.method, seed, work.state.round)
+    except FedquadError as error:
+        session.folder.arm(label, seed).note_failure(str(error))
+        announce("arm-failed", label=label, seed=seed, reason=str(error))
+        return Failed(message=str(error))
+    announce("arm-finished", label=label, seed=seed)
+    return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.rounds()[-1]['accuracy']:.4f}")
+
+
+async def run_round(work: Arm) -> None:
+    """status -> (survey) -> configure -> train -> aggregate -> evaluate -> record; below the quorum it is tried once more."""
+    began = time.monotonic()
+    for attempt in (0, 1):
+        statuses, surveyed = await collect(work), ()
+        if work.strategy.survey is not no_survey:
+            statuses, surveyed = await survey(work, statuses, attempt)
+        plan = await configure(work, statuses, attempt, surveyed)
+        started = time.monotonic()
+        sent = await dispatch(work, quote(plan))
+        trained = time.monotonic()
+        outcome = await aggregate(work, quote(plan), sent)
+        if outcome.is_quorate:
+            break
+        work.state = outcome.state
+    else:
+        raise ArmFailedError(
+            f"round {plan.round}: {outcome.answered} of {plan.size} devices answered, twice; the quorum is {work.session.spec.quorum:g} "
+            f"of them ({next(iter(outcome.failures.values()), 'none was asked')})"
+        )
+    merged = time.monotonic()
+    scores = await evaluate(work, quote(outcome))
+    done = time.monotonic()
+    walls = {"wall_train_seconds": trained - started, "wall_evaluate_seconds": done - merged, "wall_round_seconds": done - began}
+    await record(work, quote(plan), statuses, quote(outcome), scores, walls)

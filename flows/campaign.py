@@ -1,0 +1,84 @@
+"""The campaign flow: every method on every seed, on the same devices, data and initial adapter."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+from prefect import flow, tags
+from prefect.states import State
+
+from fedquad.errors import ArmFailedError
+from fedquad.learn.pool import Pool, cores
+from fedquad.spec import CampaignSpec
+from fedquad.store.campaign import campaign as campaign_folder
+from flows import launch
+from flows.arm import arm
+from flows.reap import campaign_tag, crash_dead_runs
+from tasks.prepare import current, is_finished, prepare
+from tasks.progress import announce
+from tasks.session import CURRENT, Session
+from tasks.track import Tracker
+
+ARMS_AT_ONCE = 2  # while one arm merges and records, the other trains: the training processes never idle
+
+run = launch.run
+
+
+@flow(name="campaign", flow_run_name="{name}", persist_result=False)
+async def campaign(spec: CampaignSpec, name: str, until: int | None = None) -> dict[str, Any]:
+    """Compare methods. Goes on after the last committed round if a campaign of this name was interrupted.
+
+    Args:
+        spec: The campaign.
+        name: Its name, and its folder's.
+        until: Stop every arm after this round.
+    """
+    async with AsyncExitStack() as stack:
+        session = CURRENT.get(None) or await _open_session(stack, spec, name)
+        session.tracker = Tracker(session.folder, spec)
+        tag = campaign_tag(session.folder.path)
+        await crash_dead_runs(tag)
+        planned = [(a.name, seed) for a in spec.arms for seed in spec.seeds]
+        announce("started", campaign=name, arms=[{"label": label, "seed": seed} for label, seed in planned], rounds=spec.rounds)
+        with tags(tag):
+            states = await _run_arms(session, planned, until)
+        summary = await asyncio.to_thread(_close, session, planned)
+    failed = [f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()]
+    if failed:
+        raise ArmFailedError(f"{len(failed)} of {len(planned)} arms did not finish ({'; '.join(failed)}); the others are complete")
+    return summary
+
+
+async def _open_session(stack: AsyncExitStack, spec: CampaignSpec, name: str) -> Session:
+    """What `launch.run` does before the flow, when the flow was started by a worker instead."""
+    folder = campaign_folder(name)
+    stack.enter_context(folder.open(spec))
+    pool = Pool(cores(spec.training.threads), spec.training.threads)
+    stack.push_async_callback(pool.close)
+    await pool.start()
+    session = Session(folder, spec, pool)
+    await prepare(session)
+    stack.enter_context(current(session))
+    return session
+
+
+async def _run_arms(session: Session, planned: list[tuple[str, int]], until: int | None) -> dict[tuple[str, int], State]:
+    """Run what is not finished, some arms at a time; one arm's failure leaves the others running."""
+    places = asyncio.Semaphore(ARMS_AT_ONCE)
+
+    async def run_one(label: str, seed: int) -> State:
+        async with places:
+            return await arm(label, seed, until, return_state=True)
+
+    open_arms = [(label, seed) for label, seed in planned if not is_finished(session.spec, session.folder.arm(label, seed).rounds(), until)]
+    states = await asyncio.gather(*(run_one(label, seed) for label, seed in open_arms))
+    return dict(zip(open_arms, states))
+
+
+def _close(session: Session, planned: list[tuple[str, int]]) -> dict[str, Any]:
+    """Write the summary and send MLflow what it has not got yet."""
+    summary = session.folder.write_summary()
+    methods = {a.name: a.method for a in session.spec.arms}
+    for label, seed in planned:
+        session.tracker.send(label, methods[label], seed, finished=True)
+    return summary

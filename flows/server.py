@@ -1,0 +1,86 @@
+"""A Prefect server for the length of one command, when PREFECT_API_URL names none: what Prefect calls ephemeral.
+
+We start the process ourselves, before prefect is imported here (3 s), so that its 10 s of start-up overlap with everything else,
+and so that it dies with us, however we die: an orphan would hold the database. It listens on loopback only.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+from fedquad.errors import ServiceError
+
+PATIENCE_SECONDS = 120.0
+PR_SET_PDEATHSIG = 1
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies (Linux; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class TemporaryServer:
+    """A Prefect API on loopback; `url` is what PREFECT_API_URL has to be."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        found = find_spec("prefect")
+        assert found is not None and found.origin is not None
+        arguments = [
+            "--app-dir", str(Path(found.origin).parents[1]), "--factory", "prefect.server.api.server:create_app",
+            "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",
+        ]  # fmt: skip
+        environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *arguments],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=die_with_parent,
+        )
+
+    def wait(self) -> None:
+        """Return once the server answers."""
+        assert self._process is not None
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
+                last = said.splitlines()[-1] if said else "it said nothing"
+                raise ServiceError(f"Prefect's server ended with code {self._process.returncode}: {last}; `fedquad doctor` checks the versions")
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise ServiceError(f"Prefect's server did not answer on {self.url} within {PATIENCE_SECONDS:.0f} s; set PREFECT_API_URL to one that runs")
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,131 @@
+"""Get a campaign ready: data tokenised, model loaded in every process, and what all arms of a seed share drawn once.
+
+Knows nothing of Prefect, so that it can run while prefect is still being imported.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedquad import adapters, discover, fleet, round, wire
+from fedquad.cost import cost_model
+from fedquad.partition import partition
+from fedquad.spec import ArmSpec, CampaignSpec
+from fedquad.store import files
+from fedquad.store.campaign import home
+from fedquad.store.environment import environment
+from fedquad.strategy import Strategy, World
+from fedquad.types import ModelLayout
+from tasks.progress import announce
+from tasks.session import CURRENT, Arm, Seed, Session
+from tasks.simulated_fleet import SimulatedFleet
+
+
+@contextmanager
+def current(session: Session) -> Iterator[None]:
+    """Make this the session that flows find."""
+    token = CURRENT.set(session)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
+async def prepare(session: Session) -> None:
+    """Load the model and the data, draw the fleet."""
+    spec, pool = session.spec, session.pool
+    strategies = {arm.name: discover.strategy(arm.method, arm.params) for arm in spec.arms}
+    announce("loading", what="data")
+    cache = str(home() / "cache")
+    session.data = await pool.do({"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache})
+    announce("loading", what="model")
+    opened = await pool.open(
+        {
+            "op": "open",
+            "model": asdict(spec.model),
+            "labels": session.data["labels"],
+            "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies.values()),
+            "splits": session.data["splits"],
+            "threads": spec.training.threads,
+        }
+    )
+    session.layout = wire.from_json(ModelLayout, opened["layout"])
+    session.cost = cost_model(session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], profile(spec))
+    drawn = fleet.resolve(spec.fleet, discover.boards())
+    session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
+
+
+def profile(spec: CampaignSpec) -> dict[str, Any] | None:
+    """What `fedquad profile` measured, if the campaign is priced by it."""
+    return files.read_json(Path(spec.cost.profile)) if spec.cost.profile else None
+
+
+def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
+    """The split, the master adapter and the fleet of one seed, with their digests."""
+    spec, layout = session.spec, session.layout
+    train = files.read_tensors(Path(session.data["splits"]["train"]["path"]))
+    columns = train["columns"] if spec.data.partition == "column" else None
+    rows = partition(
+        train["labels"].astype(np.int64),
+        len(drawn),
+        kind=spec.data.partition,
+        alpha=spec.data.alpha,
+        seed=seed,
+        batch=spec.training.batch,
+        columns=columns,
+    )
+    shards = {str(device): indices for device, indices in enumerate(rows)}
+    split = adapters.tensors_digest(shards)
+    path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
+    if not path.exists():
+        files.write_tensors(path, shards)
+    greatest = max(discover.strategy(arm.method, arm.params).greatest_rank(spec.model.rank) for arm in spec.arms)
+    master = adapters.initial(layout, greatest, seed)
+    digests = {
+        "split": split,
+        "data": session.data["splits"]["train"]["digest"],
+        "trace": fleet.digest(drawn, session.cost, seed, spec.rounds),
+        "adapter": adapters.digest(adapters.cut(master, master.layers, [spec.model.rank] * len(master.layers))),
+        "backbone": layout.digest,
+    }
+    examples = np.array([len(indices) for indices in rows], dtype=np.int64)
+    return Seed(seed, master, path, examples, SimulatedFleet(drawn, session.cost, session.pool, seed), digests)
+
+
+def open_arm(session: Session, label: str, seed: int) -> Arm:
+    """An arm where it stands: its latest committed state, or its beginning."""
+    spec, shared = session.spec, session.seeds[seed]
+    chosen = next(arm for arm in spec.arms if arm.name == label)
+    strategy = discover.strategy(chosen.method, chosen.params)
+    world = world_of(session, chosen, strategy, shared)
+    folder = session.folder.arm(label, seed)
+    about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
+    folder.describe({**about, "digests": shared.digests, "environment": environment(spec.training.threads), "failure": ""})
+    state = folder.latest() or round.begin(strategy, shared.master, world)
+    return Arm(session, label, chosen.method, shared, strategy, world, state)
+
+
+def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -> World:
+    policy = strategy.memory_policy if arm.memory_policy == "default" else arm.memory_policy
+    return World(
+        layers=session.layout.shape.layers,
+        rank=session.spec.model.rank,
+        cost=session.cost,
+        training=session.spec.training,
+        examples=shared.examples,
+        rounds=session.spec.rounds,
+        memory_policy=policy,
+    )
+
+
+def is_finished(spec: CampaignSpec, rounds: list[dict[str, Any]], until: int | None = None) -> bool:
+    """Whether an arm with these rounds has nothing left to do."""
+    last = min(spec.rounds, until or spec.rounds)
+    if len(rounds) >= last:
+        return True
+    reached = spec.target_accuracy is not None and any(r["accuracy"] >= spec.target_accuracy for r in rounds)
+    return spec.stop == "target" and reached

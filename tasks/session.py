@@ -1,0 +1,75 @@
+"""What a running campaign holds in memory: its folder, its training processes, its fleet; and what an arm at work holds.
+
+Plain classes, not records: Prefect looks into every dataclass, list and dict that a task is given, and leaves these alone.
+"""
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fedquad.cost import CostModel
+from fedquad.learn.pool import Pool
+from fedquad.spec import CampaignSpec
+from fedquad.store.arm import ArmFolder
+from fedquad.store.campaign import CampaignFolder
+from fedquad.strategy import Strategy, World
+from fedquad.types import Adapter, ModelLayout, ServerState
+from tasks.fleet import DeviceFleet
+
+if TYPE_CHECKING:
+    from tasks.track import Tracker  # imports prefect, which a session is prepared without
+
+
+class Session:
+    """A campaign at work."""
+
+    def __init__(self, folder: CampaignFolder, spec: CampaignSpec, pool: Pool) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.pool = pool
+        self.tracker: Tracker
+        self.layout: ModelLayout
+        self.cost: CostModel
+        self.data: dict[str, Any]  # what `learn.tokens.prepare` answered
+        self.seeds: dict[int, Seed] = {}
+
+
+class Seed:
+    """What all arms of a seed share, so that they compare: the master adapter, the split, the fleet and its trace."""
+
+    def __init__(self, seed: int, master: Adapter, shards: Path, examples: Any, fleet: DeviceFleet, digests: dict[str, str]) -> None:
+        self.seed = seed
+        self.master = master
+        self.shards = shards
+        self.examples = examples
+        self.fleet = fleet
+        self.digests = digests
+
+
+class Arm:
+    """One method on one seed, at work."""
+
+    def __init__(self, session: Session, label: str, method: str, seed: Seed, strategy: Strategy, world: World, state: ServerState) -> None:
+        self.session = session
+        self.label = label
+        self.method = method
+        self.shared = seed
+        self.seed = seed.seed
+        self.strategy = strategy
+        self.world = world
+        self.state = state
+        self.folder: ArmFolder = session.folder.arm(label, seed.seed)
+        self.progress: UUID | None = None  # of its progress artifact
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}-s{self.seed}"
+
+    @property
+    def number(self) -> int:
+        """The round that is next, from 1."""
+        return self.state.round + 1
+
+
+CURRENT: ContextVar[Session] = ContextVar("fedquad_session")

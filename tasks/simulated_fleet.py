@@ -1,0 +1,61 @@
+"""A fleet on this machine: trains for real in a pool of processes, charges the seconds that the cost model predicts.
+
+With `jitter` the time really charged differs from the predicted, so that a method cannot profit from a perfectly known clock. Who
+drops out and how long they take depend on (seed, attempt, round, device), never on the method.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fedquad import fleet, wire
+from fedquad.cost import CostModel
+from fedquad.learn.pool import Pool, WorkerDied
+from fedquad.types import Statuses
+from tasks.fleet import Job
+
+
+class SimulatedFleet:
+    """Devices drawn from (fleet, seed), trained on a pool."""
+
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, pool: Pool, seed: int) -> None:
+        self.drawn = drawn
+        self.cost = cost
+        self.pool = pool
+        self.seed = seed
+
+    async def statuses(self, round: int) -> Statuses:
+        return fleet.draw(self.drawn, self.cost, self.seed, round)
+
+    async def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        fates = fleet.fates(self.drawn, self.seed, attempt, round)
+        work = [
+            asyncio.ensure_future(self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device]))) for job in jobs
+        ]
+        try:
+            for finished in asyncio.as_completed(work):
+                yield await finished
+        finally:
+            for task in work:
+                task.cancel()
+
+    async def _train(self, job: Job, factor: float, is_dropped: bool) -> tuple[int, dict[str, Any]]:
+        seconds = job.estimate.seconds * factor
+        failure = "it never answered" if is_dropped else ""
+        answer: dict[str, Any] = {}
+        if not failure:
+            try:
+                answer = await self.pool.do(job.document)
+            except WorkerDied as death:
+                failure = f"its training process died twice ({death})"
+        if failure:
+            answer = failed_answer(job, failure)
+        answer["report"] = {**answer["report"], "seconds": seconds}
+        return job.device, answer
+
+
+def failed_answer(job: Job, failure: str) -> dict[str, Any]:
+    """The answer of a device that has none, in the form of any other."""
+    update = wire.failed(job.device, job.document["round"], job.document["digest"], failure)
+    return wire.answer(update)[0] | {"report": {**asdict(update.report), "loss": None}}

@@ -1,0 +1,130 @@
+"""The house holds: who may import whom (docs/architecture.md), relative imports resolved."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WINGS = ("fedquad.learn", "fedquad.store", "fedquad.report", "fedquad.cli")
+EVERYWHERE = ("__future__",)
+
+
+def room_of(module: str) -> str:
+    """The room a module belongs to: a wing, `core`, or a top-level package."""
+    for wing in WINGS:
+        if module == wing or module.startswith(f"{wing}."):
+            return wing
+    top = module.split(".")[0]
+    return "core" if top == "fedquad" else top
+
+
+MAY_IMPORT = {
+    "core": {"core"},
+    "fedquad.learn": {"fedquad.learn", "core", "fedquad_kernels"},
+    "fedquad.store": {"fedquad.store", "core"},
+    "fedquad.report": {"fedquad.report", "core"},
+    "fedquad.cli": {"fedquad.cli", "fedquad.learn", "fedquad.store", "fedquad.report", "core", "flows", "tasks"},
+    "fedquad_kernels": {"fedquad_kernels"},
+    "tasks": {"tasks", "fedquad.learn", "fedquad.store", "fedquad.report", "core"},
+    "flows": {"flows", "tasks", "fedquad.learn", "fedquad.store", "fedquad.report", "core"},
+}
+OURS = set(MAY_IMPORT) - {"core"} | {"fedquad"}
+ONLY_IN = {
+    "prefect": {"flows", "tasks", "fedquad.cli"},
+    "mlflow": {"tasks.track"},
+    "typer": {"fedquad.cli"},
+    "pydantic": {"fedquad.cli"},
+    "torch": {"fedquad.learn", "fedquad_kernels"},
+    "transformers": {"fedquad.learn"},
+    "peft": {"fedquad.learn"},
+    "triton": {"fedquad_kernels", "fedquad.learn"},
+    "matplotlib": {"fedquad.report"},
+}
+CORE_MAY = {"numpy", "yaml"}  # yaml in spec alone
+
+
+def sources() -> dict[str, Path]:
+    """Our modules by dotted name."""
+    found = {}
+    for top in ("fedquad", "tasks", "flows"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            found[dotted(path.relative_to(ROOT))] = path
+    for path in sorted((ROOT / "kernels" / "fedquad_kernels").rglob("*.py")):
+        found[dotted(path.relative_to(ROOT / "kernels"))] = path
+    return found
+
+
+def dotted(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(module: str, path: Path) -> set[str]:
+    """Dotted names that a module imports anywhere, inside functions too."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found - set(EVERYWHERE)
+
+
+MODULES = sources()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_only_the_rooms_it_may(module: str) -> None:
+    room = room_of(module)
+    for name in imports(module, MODULES[module]):
+        if name.split(".")[0] not in OURS:
+            continue
+        assert room_of(name) in MAY_IMPORT[room], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_libraries_are_imported_only_where_they_belong(module: str) -> None:
+    for name in imports(module, MODULES[module]):
+        allowed = ONLY_IN.get(name.split(".")[0])
+        if allowed is not None:
+            assert room_of(module) in allowed or module in allowed, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "core"])
+def test_the_core_is_numpy_and_the_standard_library(module: str) -> None:
+    import sys
+
+    for name in imports(module, MODULES[module]):
+        top = name.split(".")[0]
+        if top == "yaml":
+            assert module == "fedquad.spec"
+        assert top in sys.stdlib_module_names or top in CORE_MAY or top == "fedquad", f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "core"])
+def test_the_core_has_no_clock_environment_socket_or_log(module: str) -> None:
+    forbidden = {"time", "os", "socket", "logging", "datetime", "subprocess", "threading", "random"}
+    found = {name.split(".")[0] for name in imports(module, MODULES[module])} & forbidden
+    assert not found, f"{module} imports {found}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_unpickled_and_no_global_randomness_is_used(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    names = {name.split(".")[0] for name in imports(module, MODULES[module])}
+    assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}, module
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not calls & {"torch.load", "torch.save", "np.load", "numpy.load"} or module == "fedquad.learn.model", module
+    assert not {c for c in calls if c.startswith("random.")}, module
+
+
+def test_no_file_hides_a_package_from_prefects_loader() -> None:
+    for folder in ("flows", "tasks"):
+        assert not {"tasks.py", "fedquad.py", "kernels.py", "flows.py"} & {p.name for p in (ROOT / folder).iterdir()}
+    assert not (ROOT / "datasets").exists()

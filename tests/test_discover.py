@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from fedquad import discover
+from fedquad.errors import MethodError, SpecError, UnknownNameError
+from fedquad.strategy import Strategy
+
+
+@pytest.mark.parametrize("name", discover.strategies())
+def test_every_strategy_and_variant_can_be_made(name: str) -> None:
+    assert isinstance(discover.strategy(name), Strategy)
+    for variant in discover.variants(name):
+        assert isinstance(discover.strategy(f"{name}:{variant}"), Strategy)
+
+
+def test_unknown_names_are_answered_with_those_there_are() -> None:
+    with pytest.raises(UnknownNameError, match=r"no method 'fedavg'; there are: .*fedlora"):
+        discover.strategy("fedavg")
+    with pytest.raises(UnknownNameError, match=r"no variant of fedlora 'deep'; there are: depth, exclusive, oracle"):
+        discover.strategy("fedlora:deep")
+    with pytest.raises(SpecError, match="fedlora' has no parameter 'mu'"):
+        discover.strategy("fedlora", {"mu": 1})
+
+
+def test_a_method_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from fedquad.strategies.fedlora import strategy as base\nVARIANTS = ('a', 'b')\ndef strategy(variant='a', mu=0.0): return base()\n")
+    assert isinstance(discover.strategy(f"{mine}:b", {"mu": 0.5}), Strategy)
+    with pytest.raises(UnknownNameError, match="there are: a, b"):
+        discover.strategy(f"{mine}:c")
+    with pytest.raises(UnknownNameError, match="there is no file"):
+        discover.strategy(str(tmp_path / "gone.py"))
+
+
+def test_a_file_that_makes_no_strategy_is_told_so(tmp_path: Path) -> None:
+    empty, wrong = tmp_path / "empty.py", tmp_path / "wrong.py"
+    empty.write_text("")
+    wrong.write_text("def strategy(): return 1\n")
+    with pytest.raises(MethodError, match="defines no function"):
+        discover.strategy(str(empty))
+    with pytest.raises(MethodError, match="returned int"):
+        discover.strategy(str(wrong))
+
+
+@pytest.mark.parametrize("name", discover.presets())
+def test_every_preset_says_in_one_line_what_it_is_for(name: str) -> None:
+    assert 20 < len(discover.preset_line(name)) < 120
+
+
+def test_boards_are_found_by_module_name() -> None:
+    assert {"jetson-tx2", "jetson-xavier-nx", "jetson-agx-xavier"} <= set(discover.boards())

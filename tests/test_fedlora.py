@@ -1,0 +1,50 @@
+import numpy as np
+from fleet_of_three import adapter, pricing, state, statuses, world
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedquad import rng
+from fedquad.cost import estimate
+from fedquad.discover import strategy
+from fedquad.types import Assignment
+
+COST = pricing()
+
+
+def planned(variant: str, memory: list[int]) -> tuple[Assignment, ...]:
+    start = state(adapter(layers=12), gradient_norms=np.ones(12))
+    return strategy(f"fedlora:{variant}").plan(start, statuses(memory), world(COST), rng.stream(0))
+
+
+def test_each_device_trains_as_many_top_layers_as_its_memory_holds() -> None:
+    depths = [1, 5, 12]
+    plan = planned("depth", [COST.memory_of_depth(d) for d in depths])
+    assert [a.trained for a in plan] == [tuple(range(12 - d, 12)) for d in depths]
+    assert all(a.present == tuple(range(12)) and a.quantized == () for a in plan)
+
+
+def test_a_device_without_room_for_one_layer_sits_out() -> None:
+    assert planned("depth", [COST.memory_of_depth(0)]) == ()
+
+
+def test_exclusive_asks_only_devices_that_hold_all_layers() -> None:
+    plan = planned("exclusive", [COST.memory_of_depth(d) for d in (11, 12, 12)])
+    assert [a.device for a in plan] == [1, 2]
+
+
+def test_the_oracle_ignores_memory() -> None:
+    assert [len(a.trained) for a in planned("oracle", [1, 1, 1])] == [12, 12, 12]
+    assert strategy("fedlora:oracle").memory_policy == "flag"
+
+
+@given(st.integers(0, 40_000_000_000))
+def test_no_assignment_exceeds_the_memory(memory: int) -> None:
+    fleet = statuses([memory])
+    for a in planned("depth", [memory]):
+        assert estimate(a, COST, fleet[0]).peak_bytes <= memory
+
+
+def test_the_learning_rate_falls_as_a_cosine_over_the_rounds() -> None:
+    rates = [world(COST).learning_rate(r) for r in range(1, 11)]
+    assert rates[0] == 3e-3
+    assert all(a > b for a, b in zip(rates, rates[1:]))
