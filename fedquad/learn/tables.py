@@ -40,3 +40,4 @@ class TextTask:
     labels: tuple[str, ...]
     load: Callable[[Request], Table]
     metrics: tuple[str, ...] = ("accuracy",)
+    note: str = ""  # what a reader of its results must know

@@ -1,0 +1,51 @@
+"""A shard of examples as batches on the model's device, in an order that belongs to the key."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fedquad import rng
+from fedquad.learn.model import Trainee
+from fedquad.learn.tokens import Encoded
+from fedquad.spec import TrainingSpec
+from fedquad.types import Ints
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class Batches:
+    """Batches of encoded examples; `take` goes through them epoch by epoch, each in another order."""
+
+    def __init__(self, data: Encoded, device: torch.device) -> None:
+        self.size = len(data)
+        self.lengths = data.lengths
+        self.width = data.input_ids.shape[1]
+        arrays = {"input_ids": data.input_ids, "attention_mask": data.attention_mask, "labels": data.labels}
+        if data.token_type_ids is not None:
+            arrays["token_type_ids"] = data.token_type_ids
+        self.tensors = {name: torch.from_numpy(np.array(array, np.int64)).to(device) for name, array in arrays.items()}
+
+    def take(self, steps: int, training: TrainingSpec, *key: int | str) -> Iterator[Batch]:
+        """Yield `steps` batches; an epoch's last may be smaller."""
+        order: Ints = np.empty(0, np.int64)
+        draw = rng.stream(*key)
+        for _ in range(steps):
+            if not len(order):
+                order = draw.permutation(self.size)
+            rows, order = order[: training.batch], order[training.batch :]
+            yield self.at(rows, self.width if training.padding == "max" else int(self.lengths[rows].max()))
+
+    def at(self, rows: Ints, width: int) -> Batch:
+        """The examples at `rows`, padded to `width` tokens."""
+        at = torch.from_numpy(rows)
+        picked = {name: tensor[at] for name, tensor in self.tensors.items()}
+        return {name: tensor[:, :width] if tensor.ndim == 2 else tensor for name, tensor in picked.items()}
+
+
+def losses(trainee: Trainee, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits and each example's cross-entropy, both in float32 whatever the model computes in."""
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    logits = trainee.model(**inputs).logits.float()
+    return logits, functional.cross_entropy(logits, batch["labels"], reduction="none")

@@ -1,0 +1,200 @@
+"""Load any Hugging Face classifier with LoRA on every layer, once; `configure` then puts it into assignments.
+ dW = scale * B A on each target module, with scale = alpha/r from the spec for every rank, so that truncating or
+padding a rank does not change the function. Base weights are frozen; what is trained is float32 in and out, whatever
+the model computes in.
+
+    trainee = load(ModelSpec(name="mini"), labels=3, greatest_rank=8)
+    trainee.layout.targets   # {"attention.self.query": (64, 64), "attention.self.value": (64, 64)}
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedquad.errors import DeviceError
+from fedquad.learn.layers import find_layers
+from fedquad.learn.seeding import apart
+from fedquad.learn.source import locate
+from fedquad.spec import ModelSpec
+from fedquad.types import ModelLayout, ModelShape
+
+ADAPTER = "default"  # the name under which peft keeps our one adapter
+QUERY_AND_VALUE = (("query", "value"), ("query_proj", "value_proj"), ("q_proj", "v_proj"), ("q_lin", "v_lin"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trainee:
+    """A loaded model with LoRA on every layer; `configure` decides which of them are there and which learn."""
+
+    model: nn.Module
+    layers: tuple[nn.Module, ...]  # all of them, also while fewer are present
+    layout: ModelLayout
+    spec: ModelSpec
+    greatest_rank: int
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return compute_dtype(self.spec)
+
+    @property
+    def head(self) -> dict[str, nn.Parameter]:
+        return {name: self.model.get_parameter(name) for name in self.layout.head}
+
+    def lora(self, layer: int) -> dict[str, Any]:
+        """The peft modules of one layer, by target."""
+        return {target: self.layers[layer].get_submodule(target) for target in self.layout.targets}
+
+
+def compute_dtype(spec: ModelSpec) -> torch.dtype:
+    """bf16 means bf16 weights, not autocast, which saves a cast copy of every frozen weight with the activations."""
+    return torch.bfloat16 if spec.precision == "bf16" else torch.float32
+
+
+def load(spec: ModelSpec, labels: int, greatest_rank: int) -> Trainee:
+    """Load the model the spec names, with a head of `labels` classes and LoRA up to `greatest_rank`."""
+    model, missing = _read(locate(spec.name), spec, labels)
+    try:
+        layers = find_layers(model)
+    except ValueError as error:
+        raise DeviceError(f"model {spec.name!r}: {error}") from None
+    path = next(name for name, module in model.named_modules() if module is layers)
+    head = _head(model, missing, path, spec.name)
+    targets = _targets(layers[0], spec)
+    layout = ModelLayout(
+        shape=_shape(spec.name, model.config),
+        digest=_digest(model, head),
+        layer_path=path,
+        targets=targets,
+        head={name: tuple(model.get_parameter(name).shape) for name in head},
+        head_modules=_modules_of(model, head),
+        head_std=float(getattr(model.config, "initializer_range", 0.02)),
+        labels=labels,
+    )
+    _add_lora(model, [f"{path}.{layer}.{t}" for layer in range(len(layers)) for t in targets], spec, greatest_rank)
+    model.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=compute_dtype(spec)).requires_grad_(
+        False
+    ).eval()
+    return Trainee(model=model, layers=tuple(find_layers(model)), layout=layout, spec=spec, greatest_rank=greatest_rank)
+
+
+def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
+    """Return the model and the names of parameters that its checkpoint does not hold."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from fedquad.learn.tokens import pad_id
+
+    try:
+        config = AutoConfig.from_pretrained(folder, num_labels=labels)
+        config.use_cache = False
+        config.pad_token_id = pad_id(config, folder)
+        with apart():  # new heads draw from torch's generator; the adapter overwrites what they drew
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                attn_implementation=spec.attention,
+                dtype="auto",
+                use_safetensors=any(folder.glob("*.safetensors")),
+                weights_only=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,  # a checkpoint fine-tuned for another number of classes
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise DeviceError(
+            f"model {spec.name!r} in {folder} cannot be loaded: {' '.join(str(error).split())}"
+        ) from error
+    mismatched = {entry[0] for entry in info["mismatched_keys"]}
+    return model, set(info["missing_keys"]) | mismatched
+
+
+def _head(model: Any, missing: set[str], layer_path: str, name: str) -> tuple[str, ...]:
+    """Name the parameters every device trains: those outside the base model, and new ones, which hold noise otherwise.
+
+    RoBERTa: classifier.dense, classifier.out_proj. BERT: classifier (its pooler is pretrained, or new and then
+    trained). DeBERTa: pooler.dense, which its checkpoints never hold, and classifier. Llama, Qwen2: score.
+    """
+    base = f"{model.base_model_prefix}."
+    names = [key for key, _ in model.named_parameters()]
+    lost = sorted(key for key in missing if key in names and key.startswith(base) and "pooler" not in key)
+    if lost:
+        raise DeviceError(
+            f"model {name!r} lacks {len(lost)} of the weights of {type(model).__name__}, first {lost[0]!r} (its layers "
+            f"should be at {layer_path}); name a checkpoint of this architecture"
+        )
+    return tuple(key for key in names if not key.startswith(base) or key in missing)
+
+
+def _modules_of(model: nn.Module, head: tuple[str, ...]) -> tuple[str, ...]:
+    """The outermost modules that hold head parameters and nothing else, in the order of the model."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        inside = [f"{name}.{key}" for key, _ in module.named_parameters()]
+        if name and inside and set(inside) <= set(head) and not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return tuple(found)
+
+
+def _targets(layer: nn.Module, spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """Find the modules of a layer that get LoRA, with their (in, out)."""
+    linear = {name: module for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
+    wanted = (spec.targets,) if spec.targets else QUERY_AND_VALUE
+    for endings in wanted:
+        found = {
+            ending: [name for name in linear if name == ending or name.endswith(f".{ending}")] for ending in endings
+        }
+        if all(found.values()):
+            names = [name for name in linear if any(name in match for match in found.values())]
+            return {name: (linear[name].in_features, linear[name].out_features) for name in names}
+    asked = f"model.targets {list(spec.targets)!r}" if spec.targets else "query and value"
+    raise DeviceError(
+        f"model {spec.name!r}: its layers have no {asked}; set model.targets to some of: {', '.join(linear) or 'none'}"
+    )
+
+
+def _shape(name: str, config: Any) -> ModelShape:
+    buckets = int(getattr(config, "position_buckets", -1)) if getattr(config, "relative_attention", False) else 0
+    return ModelShape(
+        name=name,
+        architecture=config.model_type,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        vocabulary=config.vocab_size,
+        positions=config.max_position_embeddings,
+        position_buckets=max(buckets, 0),
+        key_value_heads=getattr(config, "num_key_value_heads", 0) or 0,
+        dropout=float(getattr(config, "hidden_dropout_prob", 0.0)),
+    )
+
+
+def _digest(model: nn.Module, head: tuple[str, ...]) -> str:
+    """SHA-256 of the backbone as its checkpoint holds it, before any cast."""
+    sha = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if name not in head:
+            array = parameter.detach().contiguous().view(torch.uint8) if parameter.ndim else parameter.detach()
+            sha.update(f"{name}|{parameter.dtype}|{tuple(parameter.shape)}|".encode())
+            sha.update(array.numpy().data)
+    return sha.hexdigest()
+
+
+def _add_lora(model: nn.Module, modules: list[str], spec: ModelSpec, greatest_rank: int) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=greatest_rank,
+        lora_alpha=spec.alpha / spec.rank * greatest_rank,
+        lora_dropout=spec.dropout,
+        target_modules=modules,
+    )
+    with apart():
+        inject_adapter_in_model(config, model, adapter_name=ADAPTER)

@@ -1,0 +1,110 @@
+"""An adapter as a folder that PEFT loads, written and read without torch: the server does both.
+
+    PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base, num_labels=3), folder)
+ Ranks that differ go to rank_pattern, with alpha_pattern keeping alpha/r the same for all; a layer the adapter lacks
+gets no LoRA; the head is saved whole (modules_to_save). Values are float32 and come back bit for bit.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from fedquad.errors import StoreError
+from fedquad.spec import ModelSpec
+from fedquad.types import Adapter, Array32, Lora, ModelLayout
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+FACTOR = re.compile(r"(?P<path>.+?)\.(?P<layer>\d+)\.(?P<target>.+)\.lora_(?P<factor>[AB])\.weight")
+
+
+def write(folder: Path, adapter: Adapter, layout: ModelLayout, spec: ModelSpec, base_model: str) -> None:
+    """Write the adapter; a folder of that name is replaced only once the new one is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (partial / CONFIG).write_text(json.dumps(_config(adapter, layout, spec, base_model), indent=2, sort_keys=True))
+        save_file(_tensors(adapter, layout), partial / WEIGHTS, metadata={"format": "pt"})
+        partial.chmod(0o755)
+        _swap(partial, folder)
+    except OSError as error:
+        raise StoreError(f"the adapter cannot be written to {folder}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Rename over a folder, which a rename alone can only do when it is empty."""
+    old = new.with_name(f"{new.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _config(adapter: Adapter, layout: ModelLayout, spec: ModelSpec, base_model: str) -> dict[str, Any]:
+    ranks = {
+        f"{layout.layer_path}.{layer}.{target}": pair.rank
+        for layer, pairs in adapter.layers.items()
+        for target, pair in pairs.items()
+    }
+    # PEFT takes a pattern as a regular expression; an unescaped dot would also match, a digit more would not
+    other = {name: rank for name, rank in ranks.items() if rank != spec.rank}
+    return {
+        "peft_type": "LORA",
+        "task_type": "SEQ_CLS",
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": spec.dropout,
+        "bias": "none",
+        "target_modules": sorted(ranks),
+        "rank_pattern": {re.escape(name): rank for name, rank in other.items()},
+        "alpha_pattern": {re.escape(name): spec.alpha / spec.rank * rank for name, rank in other.items()},
+        "modules_to_save": list(layout.head_modules),
+    }
+
+
+def _tensors(adapter: Adapter, layout: ModelLayout) -> dict[str, npt.NDArray[Any]]:
+    tensors = {f"{PREFIX}{name}": np.ascontiguousarray(value) for name, value in adapter.head.items()}
+    for layer, pairs in adapter.layers.items():
+        for target, pair in pairs.items():
+            module = f"{PREFIX}{layout.layer_path}.{layer}.{target}"
+            tensors[f"{module}.lora_A.weight"] = np.ascontiguousarray(pair.a)
+            tensors[f"{module}.lora_B.weight"] = np.ascontiguousarray(pair.b)
+    return tensors
+
+
+def read(folder: Path) -> Adapter:
+    """Read an adapter back from what `write` wrote."""
+    try:
+        tensors: Mapping[str, Array32] = load_file(folder / WEIGHTS)
+    except Exception as error:  # safetensors' own error has no public name for a file that is cut off
+        raise StoreError(f"{folder / WEIGHTS} is not an adapter: {error}") from error
+    head: dict[str, Array32] = {}
+    factors: dict[int, dict[str, dict[str, Array32]]] = {}
+    for name, value in sorted(tensors.items()):
+        value.flags.writeable = False
+        path = name.removeprefix(PREFIX)
+        if found := FACTOR.fullmatch(path):
+            factors.setdefault(int(found["layer"]), {}).setdefault(found["target"], {})[found["factor"]] = value
+        else:
+            head[path] = value
+    for layer, targets in factors.items():
+        for target, pair in targets.items():
+            if len(pair) != 2:
+                raise StoreError(f"{folder / WEIGHTS}: layer {layer}, {target} has only factor {next(iter(pair))}")
+    layers = {
+        layer: {target: Lora(pair["A"], pair["B"]) for target, pair in targets.items()}
+        for layer, targets in sorted(factors.items())
+    }
+    return Adapter(layers=layers, head=head)

@@ -1,0 +1,208 @@
+"""Text to arrays, once: a task's rows through the model's tokenizer, kept as safetensors under the digest of all that
+made them.
+ Reading needs numpy and safetensors alone, because the server deals examples out from the labels and never imports
+torch.
+
+    prepared = prepare(DataSpec(name="mini-nli"), ModelSpec(), seed=0, cache=Path("runs/cache"))
+    prepared["splits"]["train"]   # {"path": ".../tokens/3f...safetensors", "digest": "3f...", "size": 4000}
+    read(Path(prepared["splits"]["train"]["path"])).labels
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from fedquad.errors import DeviceError
+from fedquad.learn.source import locate
+from fedquad.learn.tables import Request, Split, Table, TextTask
+from fedquad.spec import DataSpec, ModelSpec
+from fedquad.types import Ints
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SCHEMA = "1"  # of the cached files: part of every digest
+CHUNK = 4096  # rows tokenised at a time: a million rows of Python lists would not fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encoded:
+    """Examples as the model reads them, padded on the right to one length."""
+
+    input_ids: npt.NDArray[np.int32]  # examples x length
+    attention_mask: npt.NDArray[np.uint8]
+    labels: Ints
+    token_type_ids: npt.NDArray[np.uint8] | None = None
+    groups: Ints | None = None  # the code of the partition's column, one an example
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, indices: Ints | Sequence[int]) -> "Encoded":
+        """The examples at these indices, in their order."""
+        at = np.asarray(indices, dtype=np.int64)
+        return Encoded(
+            input_ids=self.input_ids[at],
+            attention_mask=self.attention_mask[at],
+            labels=self.labels[at],
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[at],
+            groups=None if self.groups is None else self.groups[at],
+        )
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each example, without padding."""
+        return np.asarray(self.attention_mask.sum(axis=1), np.int64)
+
+
+def read(path: Path) -> Encoded:
+    """Read a file that `prepare` wrote."""
+    if not path.is_file():
+        raise DeviceError(f"there are no tokens at {path}; prepare the campaign's data on this machine again")
+    return Encoded(**load_file(path))
+
+
+def read_labels(path: Path) -> tuple[Ints, Ints | None]:
+    """Read what examples are dealt out by: their labels, and the codes of the partition's column if there is one."""
+    with safe_open(path, framework="numpy") as file:
+        labels: Ints = file.get_tensor("labels")
+        groups: Ints | None = file.get_tensor("groups") if "groups" in file.keys() else None  # noqa: SIM118 (no dict)
+        return labels, groups
+
+
+def prepare(data: DataSpec, model: ModelSpec, seed: int, cache: Path) -> dict[str, Any]:
+    """Tokenise the task's splits, or find them done; return a JSON-ready description of where they are."""
+    from fedquad.learn.task import find_task
+
+    task = find_task(data)
+    tokenizer, pad = _tokenizer(model.name)
+    maker = _digest_of_tokenizer(tokenizer, pad, model.max_length)
+    splits = {}
+    sizes: tuple[tuple[Split, int | None], ...] = (
+        ("train", data.train),
+        ("validation", data.validation),
+        ("test", data.test),
+    )
+    for split, size in sizes:
+        table = task.load(Request(split=split, size=size, seed=seed, source=data.source))
+        splits[split] = _kept(
+            table, task, data.column if split == "train" else "", tokenizer, pad, model.max_length, maker, cache
+        )
+    return {
+        "task": task.name,
+        "labels": len(task.labels),
+        "splits": splits,
+        "metrics": list(task.metrics),
+        "note": task.note,
+    }
+
+
+def _kept(
+    table: Table,
+    task: TextTask,
+    column: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    pad: int,
+    length: int,
+    maker: str,
+    cache: Path,
+) -> dict[str, Any]:
+    digest = _digest_of_table(table, task, column, maker)
+    path = cache / "tokens" / f"{digest}.safetensors"
+    if not path.is_file():
+        arrays = _encode(table, task, tokenizer, pad, length)
+        if column:
+            arrays["groups"] = _codes(table, column, task.name)
+        _write(path, arrays)
+    return {"path": str(path), "digest": digest, "size": len(table)}
+
+
+def _encode(
+    table: Table, task: TextTask, tokenizer: "PreTrainedTokenizerBase", pad: int, length: int
+) -> dict[str, npt.NDArray[Any]]:
+    texts = [table.columns[name] for name in task.columns]
+    size = len(table)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "input_ids": np.full((size, length), pad, np.int32),
+        "attention_mask": np.zeros((size, length), np.uint8),
+        "labels": np.asarray(table.labels, np.int64),
+    }
+    has_types = "token_type_ids" in tokenizer.model_input_names
+    if has_types:
+        arrays["token_type_ids"] = np.zeros((size, length), np.uint8)
+    for start in range(0, size, CHUNK):
+        rows = [list(column[start : start + CHUNK]) for column in texts]
+        encoded = tokenizer(*rows, truncation=True, max_length=length, return_token_type_ids=has_types)
+        for offset, ids in enumerate(encoded["input_ids"]):
+            arrays["input_ids"][start + offset, : len(ids)] = ids
+            arrays["attention_mask"][start + offset, : len(ids)] = 1
+            if has_types:
+                arrays["token_type_ids"][start + offset, : len(ids)] = encoded["token_type_ids"][offset]
+    return arrays
+
+
+def _codes(table: Table, column: str, task: str) -> Ints:
+    if column not in table.columns:
+        raise DeviceError(f"data.column is {column!r}, but {task} has the columns {', '.join(table.columns)}")
+    _, codes = np.unique(np.asarray(table.columns[column]), return_inverse=True)
+    return codes.astype(np.int64)
+
+
+def _write(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # two campaigns may tokenise the same task at once
+    try:
+        save_file(arrays, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _tokenizer(name: str) -> tuple["PreTrainedTokenizerBase", int]:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = locate(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return tokenizer, pad_id(AutoConfig.from_pretrained(folder), folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise DeviceError(
+            f"the tokenizer of model {name!r} in {folder} cannot be loaded: {' '.join(str(error).split())}"
+        ) from error
+
+
+def pad_id(config: Any, folder: Path) -> int:
+    """The token that pads: the model's, the tokenizer's, or, where decoders have none, the one that ends a text."""
+    if getattr(config, "pad_token_id", None) is not None:
+        return int(config.pad_token_id)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return int(found)
+    raise ValueError("neither its configuration nor its tokenizer names a token to pad with")
+
+
+def _digest_of_tokenizer(tokenizer: "PreTrainedTokenizerBase", pad: int, length: int) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    kinds = ",".join(tokenizer.model_input_names)
+    return hashlib.sha256(f"{SCHEMA}|{type(tokenizer).__name__}|{kinds}|{pad}|{length}|{text}".encode()).hexdigest()
+
+
+def _digest_of_table(table: Table, task: TextTask, column: str, maker: str) -> str:
+    sha = hashlib.sha256(f"{maker}|{column}|{len(table)}|".encode())
+    sha.update(np.asarray(table.labels, np.int64).tobytes())
+    for name in (*task.columns, *((column,) if column in table.columns else ())):
+        sha.update("\x1e".join(table.columns[name]).encode())
+        sha.update(b"\x1d")
+    return sha.hexdigest()
