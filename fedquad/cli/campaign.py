@@ -30,18 +30,29 @@ def _list_keys(wanted: bool) -> None:
 @app.command()
 def run(
     source: Annotated[str, typer.Argument(metavar="[PRESET|FILE.yaml]", help="What to run.")] = "quickstart",
-    name: Annotated[str | None, typer.Option(help="Name of the campaign; the preset's if left out.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the campaign; the preset's if left out.", show_default=False)
+    ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods to compare instead of the preset's: fedquad,fedlora:oracle", show_default=False)
+        str | None,
+        typer.Option(help="Methods to compare instead of the preset's: fedquad,fedlora:oracle", show_default=False),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds an arm runs at most.", show_default=False)] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, each arm runs once for each: 0,1", show_default=False)] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, each arm runs once for each: 0,1", show_default=False)
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, as often as needed; --keys lists them."),
+        typer.Option(
+            "--set", metavar="KEY.PATH=VALUE", help="Change one setting, as often as needed; --keys lists them."
+        ),
     ] = None,
-    list_keys: Annotated[bool, typer.Option("--keys", callback=_list_keys, is_eager=True, help="List what --set can change, and end.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set an old campaign of this name aside and begin anew.")] = False,
+    list_keys: Annotated[
+        bool, typer.Option("--keys", callback=_list_keys, is_eager=True, help="List what --set can change, and end.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set an old campaign of this name aside and begin anew.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a campaign, or go on with one that was stopped.
@@ -71,7 +82,9 @@ def resume(name: Name, as_json: Json = False) -> None:
 
 
 def _run(folder: Any, spec: Any, as_json: bool) -> None:
-    with folder.open(spec):  # refuses another spec, a second process and a disk that cannot be written, before seconds of imports
+    with folder.open(
+        spec
+    ):  # refuses another spec, a second process and a disk that cannot be written, before seconds of imports
         pass
     if folder.status() == "finished" and (folder.path / "summary.json").exists():
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)

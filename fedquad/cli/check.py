@@ -13,10 +13,18 @@ def compare(stored: CampaignFolder, computed: Path, spec: CampaignSpec, rounds: 
     """Compare the state's digest of each arm's first rounds; what both sides have is compared."""
     again = CampaignFolder(computed)
     found = [
-        {"label": arm.name, "seed": seed, "round": old["round"], "stored": old["state_digest"], "computed": new["state_digest"]}
+        {
+            "label": arm.name,
+            "seed": seed,
+            "round": old["round"],
+            "stored": old["state_digest"],
+            "computed": new["state_digest"],
+        }
         for arm in spec.arms
         for seed in spec.seeds
-        for old, new in zip(stored.arm(arm.name, seed).rounds()[:rounds], again.arm(arm.name, seed).rounds(), strict=False)
+        for old, new in zip(
+            stored.arm(arm.name, seed).rounds()[:rounds], again.arm(arm.name, seed).rounds(), strict=False
+        )
     ]
     return {
         "campaign": stored.name,
@@ -36,7 +44,10 @@ def describe(document: Mapping[str, Any]) -> str:
     count, wrong = document["rounds_compared"], document["differences"]
     if not wrong:
         return f"campaign {document['campaign']}: {count} rounds computed again, all bits the same"
-    lines = [f"{d['label']} s{d['seed']} round {d['round']}: stored {d['stored'][:12]}, now {d['computed'][:12]}" for d in wrong]
+    lines = [
+        f"{d['label']} s{d['seed']} round {d['round']}: stored {d['stored'][:12]}, now {d['computed'][:12]}"
+        for d in wrong
+    ]
     return "\n".join([f"campaign {document['campaign']}: {len(wrong)} of {count} rounds differ", *lines])
 
 

@@ -33,7 +33,16 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
     """Say what is installed, what works here, and what to do about the rest."""
-    checks: tuple[Callable[[], Finding], ...] = (_python, _torch, _transformers, _prefect, _mlflow, _fastapi, _home, _servers)
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _torch,
+        _transformers,
+        _prefect,
+        _mlflow,
+        _fastapi,
+        _home,
+        _servers,
+    )
     with ThreadPoolExecutor(len(checks)) as pool:
         findings = list(pool.map(lambda check: check(), checks))
     if as_json:
@@ -67,7 +76,9 @@ def _python() -> Finding:
 
     found = f"{platform.pythoninstalled_version()} on {platform.machine()}, {os.cpu_count()} cores"
     enough = sys.version_info >= (3, 11)
-    return Finding(name="python", state="ok" if enough else "broken", found=found, advice="" if enough else "campaigns need 3.11")
+    return Finding(
+        name="python", state="ok" if enough else "broken", found=found, advice="" if enough else "campaigns need 3.11"
+    )
 
 
 def _torch() -> Finding:
@@ -86,7 +97,9 @@ def _transformers() -> Finding:
     failure, _ = _ask("import transformers, peft; from transformers import AutoModelForSequenceClassification")
     found = f"{installed_version('transformers')}, peft {installed_version('peft')}"
     if failure:
-        return Finding(name="transformers", state="broken", found=f"{found}: {failure}", advice="pip install 'fedquad[all]'")
+        return Finding(
+            name="transformers", state="broken", found=f"{found}: {failure}", advice="pip install 'fedquad[all]'"
+        )
     return Finding(name="transformers", state="ok", found=found)
 
 
@@ -101,7 +114,9 @@ def _mlflow() -> Finding:
 def _installed(package: str, purpose: str) -> Finding:
     version = installed_version(package)
     if version == "not installed":
-        return Finding(name=package, state="broken", found=f"{version}; it {purpose}", advice="pip install 'fedquad[all]'")
+        return Finding(
+            name=package, state="broken", found=f"{version}; it {purpose}", advice="pip install 'fedquad[all]'"
+        )
     return Finding(name=package, state="ok", found=version)
 
 
@@ -125,9 +140,16 @@ def _home() -> Finding:
         with tempfile.TemporaryFile(dir=nearest):
             free = shutil.disk_usage(nearest).free
     except OSError as error:
-        return Finding(name="FEDQUAD_HOME", state="broken", found=f"{path}: {error.strerror}", advice="set it to a folder you can write")
+        return Finding(
+            name="FEDQUAD_HOME",
+            state="broken",
+            found=f"{path}: {error.strerror}",
+            advice="set it to a folder you can write",
+        )
     advice = "" if free >= LEAST_FREE_BYTES else "make room: a campaign with a large model needs some GB"
-    return Finding(name="FEDQUAD_HOME", state="note" if advice else "ok", found=f"{path}, {free / 1e9:.1f} GB free", advice=advice)
+    return Finding(
+        name="FEDQUAD_HOME", state="note" if advice else "ok", found=f"{path}, {free / 1e9:.1f} GB free", advice=advice
+    )
 
 
 def _servers() -> Finding:
@@ -138,7 +160,12 @@ def _servers() -> Finding:
         return Finding(name="servers", state="ok", found="none named; campaigns bring what they need")
     silent = [f"{key}={url}" for key, url in asked.items() if not _answers(url)]
     if silent:
-        return Finding(name="servers", state="note", found=f"no answer from {', '.join(silent)}", advice="start them, or unset these variables")
+        return Finding(
+            name="servers",
+            state="note",
+            found=f"no answer from {', '.join(silent)}",
+            advice="start them, or unset these variables",
+        )
     return Finding(name="servers", state="ok", found=", ".join(asked.values()))
 
 
@@ -159,7 +186,9 @@ def _answers(url: str) -> bool:
 def _ask(program: str) -> tuple[str, str]:
     """Run a small program in a Python of its own: a broken package can take its process with it. Gives (failure, output)."""
     try:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"no answer in {ANSWER_SECONDS} s", ""
     if done.returncode:

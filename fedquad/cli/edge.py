@@ -109,7 +109,9 @@ def _assignment(setting: str) -> tuple[str, Any]:
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise SpecError(f"--set {key}: {value!r} is not YAML: {getattr(error, 'problem', None) or 'no value'}") from None
+        raise SpecError(
+            f"--set {key}: {value!r} is not YAML: {getattr(error, 'problem', None) or 'no value'}"
+        ) from None
 
 
 def _numbers(value: Any) -> Any:

@@ -70,7 +70,17 @@ def _headers(wide: bool) -> list[str]:
         return [
             "final %", "best %", "rounds", "time to target", "mean waiting", "traffic", "energy", "over memory", "failures",
         ]  # fmt: skip
-    return ["final\n%", "best\n%", "rounds", "to\ntarget", "mean\nwait", "traffic", "energy", "over\nmem.", "fail-\nures"]
+    return [
+        "final\n%",
+        "best\n%",
+        "rounds",
+        "to\ntarget",
+        "mean\nwait",
+        "traffic",
+        "energy",
+        "over\nmem.",
+        "fail-\nures",
+    ]
 
 
 def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
@@ -110,7 +120,11 @@ def fleet_line(spec: Mapping[str, Any]) -> str:
     if fleet["pools"]:
         return f"Fleet: {size} real devices ({boards}); times are theirs."
     priced = spec["cost"]["priced_as"]
-    model = f"{priced}, though {spec['model']['name']} is trained" if priced else f"{spec['model']['name']}, the model trained"
+    model = (
+        f"{priced}, though {spec['model']['name']} is trained"
+        if priced
+        else f"{spec['model']['name']}, the model trained"
+    )
     return f"Fleet: {size} simulated devices ({boards}); times, traffic and energy are those of {model}."
 
 
@@ -193,4 +207,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 
 
 def _table(title: str, wide: bool) -> Table:
-    return Table(title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 2 if wide else 1, 0, 0))
+    return Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 2 if wide else 1, 0, 0)
+    )

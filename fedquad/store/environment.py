@@ -43,13 +43,18 @@ def _commit() -> str:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
-    head, changes = _git(root, "rev-parse", "--short=12", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    head, changes = (
+        _git(root, "rev-parse", "--short=12", "HEAD"),
+        _git(root, "status", "--porcelain", "--untracked-files=no"),
+    )
     return f"{head}+" if head and changes else head
 
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

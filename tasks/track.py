@@ -1,0 +1,311 @@
+"""Send an arm's rounds to MLflow: one flat run per (campaign, label, seed), a log_batch a round, nothing pickled.
+
+Rounds are read from what is committed on disk, so this can lag, be killed or find no server without harm: tracking.json in the
+arm's folder says how far it got, and whatever is sent twice has the same timestamp, which MLflow keeps once. Metrics are stamped
+with the start of the run plus the fleet's seconds: the UI's relative-time axis then shows convergence against fleet time.
+
+mlflow is imported inside functions: it costs 3 s, and the first round hides them.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from fedquad.spec import CampaignSpec, plain
+from fedquad.store import files
+from fedquad.store.arm import ArmFolder
+from fedquad.store.campaign import CampaignFolder, home, tracking_uri
+from tasks.progress import announce
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "fedquad"
+KEY_TAG = "fedquad_key"
+DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
+PATIENCE_SECONDS = 30.0  # a server that does not answer is left alone so long: each try costs up to its timeout
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class Tracker:
+    """Sends the arms of one campaign. Not a record: Prefect looks into records that a task is given."""
+
+    def __init__(self, campaign: CampaignFolder, spec: CampaignSpec) -> None:
+        self.campaign = campaign
+        self.spec = spec
+        self.uri = tracking_uri()
+        self._lock = threading.Lock()
+        self._client: MlflowClient | None = None
+        self._reason = ""  # why MLflow is out of reach; empty while it is not
+        self._silent_until = 0.0
+
+    def send(self, label: str, method: str, seed: int, finished: bool = False) -> str:
+        """Send the committed rounds that MLflow has not got; returns "" or why it could not."""
+        with self._lock:
+            if self._reason and not finished and time.monotonic() < self._silent_until:
+                return self._reason
+            try:
+                Sending(self._connect(), self.campaign, self.spec, self.uri, label, method, seed).send(finished)
+            except _unreachable() as error:
+                return self._give_up(error)
+            if self._reason:
+                self._reason = ""
+                announce("notice", message=f"MLflow answers again at {self.uri}; it has got every round")
+            return ""
+
+    def _connect(self) -> "MlflowClient":
+        if self._client is None:
+            for key, value in SETTINGS.items():
+                os.environ.setdefault(key, value)
+            from mlflow import MlflowClient
+
+            for name in (
+                "alembic",
+                "mlflow",
+                "urllib3",
+            ):  # otherwise creating tables and trying again are told line by line
+                logging.getLogger(name).setLevel(logging.ERROR)
+            self._client = MlflowClient(tracking_uri=self.uri)
+        return self._client
+
+    def _give_up(self, error: Exception) -> str:
+        """Remember, and say once, that MLflow is out of reach."""
+        if not self._reason:
+            why = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            announce(
+                "notice", message=f"MLflow is out of reach ({why}); the campaign goes on and sends its rounds later"
+            )
+            self._reason = why
+        self._silent_until = time.monotonic() + PATIENCE_SECONDS
+        return self._reason
+
+
+class Sending:
+    """Brings the run of one arm up to date."""
+
+    def __init__(
+        self,
+        client: "MlflowClient",
+        campaign: CampaignFolder,
+        spec: CampaignSpec,
+        uri: str,
+        label: str,
+        method: str,
+        seed: int,
+    ) -> None:
+        self.client = client
+        self.campaign = campaign
+        self.spec = spec
+        self.uri = uri
+        self.label = label
+        self.method = method
+        self.seed = seed
+        self.arm: ArmFolder = campaign.arm(label, seed)
+        self.cursor = _cursor(self.arm, uri)
+
+    def send(self, finished: bool) -> None:
+        """Send what is new; begin again with a new run if somebody deleted the old one."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._send(finished)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST" or not self.cursor["run_id"]:
+                raise
+            self.cursor = _new_cursor(self.uri)
+            self._send(finished)
+
+    def _send(self, finished: bool) -> None:
+        rounds = self.arm.rounds()
+        if self.cursor["sent_rounds"] == len(rounds) and self.cursor["status"] == self._status(finished):
+            return
+        if not self.cursor["run_id"]:
+            self._begin()
+        elif self.cursor["status"] != "RUNNING":
+            self._set_status("RUNNING")
+        for facts in rounds[self.cursor["sent_rounds"] :]:
+            self._send_round(facts, rounds[: facts["round"]])
+        if rounds and self.spec.keep_every and rounds[-1]["round"] % self.spec.keep_every == 0:
+            self._send_folder("adapter", f"adapter/round-{rounds[-1]['round']:04d}")
+        if finished:
+            self._send_folder("adapter", "adapter/last")
+            self._send_folder("best", "adapter/best")
+            self._set_status(self._status(finished))
+
+    def _begin(self) -> None:
+        """Find the run that a killed process made, or make it; then say what it is."""
+        from mlflow.entities import DatasetInput, Param
+
+        self._save()
+        experiment = _experiment(self.client)
+        found = self.client.search_runs([experiment], f"tags.{KEY_TAG} = '{self.cursor['key']}'", max_results=1)
+        if found:
+            run = found[0]
+        else:
+            name = f"{self.campaign.name} {self.label} s{self.seed}"
+            run = self.client.create_run(
+                experiment, start_time=self.cursor["start_ms"], tags=self._tags(), run_name=name
+            )
+        params = [Param(key, value) for key, value in self._params().items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        inputs: list[DatasetInput] = _inputs(self.spec, self.arm.description().get("digests", {}))
+        self.client.log_inputs(run.info.run_id, inputs)
+        self._save(run_id=run.info.run_id)
+
+    def _tags(self) -> dict[str, str]:
+        boards = ", ".join(f"{count} {board}" for board, count in self.spec.fleet.boards.items() if count)
+        return {
+            KEY_TAG: self.cursor["key"],
+            "campaign": self.campaign.name,
+            "label": self.label,
+            "method": self.method,
+            "seed": str(self.seed),
+            "model": self.spec.model.name,
+            "dataset": self.spec.data.name,
+            "fleet": boards,
+            "priced_as": self.spec.cost.priced_as or self.spec.model.name,
+        }
+
+    def _params(self) -> dict[str, str]:
+        """Every field of the spec by its dotted key; of the arms, this one."""
+        document = plain(self.spec)
+        arm = next(arm for arm in self.spec.arms if arm.name == self.label)
+        document.update(arms=None, seeds=None, arm=plain(arm), seed=self.seed)
+        return {
+            key: "" if value is None else str(value) for key, value in _flat(document) if key not in ("arms", "seeds")
+        }
+
+    def _send_round(self, facts: Mapping[str, Any], until_here: Sequence[Mapping[str, Any]]) -> None:
+        """One round: its figures, stamped with the fleet's time, then its assignments, then the note that it is sent."""
+        from mlflow.entities import Metric
+
+        stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
+        figures = {**_figures(facts), "best_accuracy": max(r["accuracy"] for r in until_here)}
+        metrics = [Metric(key, float(value), stamp, step) for key, value in figures.items()]
+        metrics.append(
+            Metric("accuracy_by_second", float(facts["accuracy"]), stamp, int(facts["elapsed_seconds"]))
+        )  # its step axis is fleet time
+        self.client.log_batch(self.cursor["run_id"], metrics=metrics)
+        assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
+        self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
+        self._save(sent_rounds=step)
+
+    def _send_folder(self, name: str, target: str) -> None:
+        folder = self.arm.path / name
+        if folder.exists():
+            self.client.log_artifacts(self.cursor["run_id"], str(folder), target)
+
+    def _set_status(self, status: str) -> None:
+        if status == "RUNNING":
+            self.client.update_run(self.cursor["run_id"], status=status)
+        else:
+            self.client.set_terminated(self.cursor["run_id"], status)
+        self._save(status=status)
+
+    def _status(self, finished: bool) -> str:
+        if not finished:
+            return "RUNNING"
+        return "FAILED" if self.arm.description().get("failure") else "FINISHED"
+
+    def _save(self, **changes: Any) -> None:
+        self.cursor = {**self.cursor, **changes}
+        files.write_json(self.arm.path / "tracking.json", self.cursor)
+
+
+def _cursor(arm: ArmFolder, uri: str) -> dict[str, Any]:
+    """How far the arm has been sent to this store; another store gets everything anew."""
+    path = arm.path / "tracking.json"
+    cursor: dict[str, Any] = files.read_json(path) if path.exists() else {}
+    return cursor if cursor.get("uri") == uri else _new_cursor(uri)
+
+
+def _new_cursor(uri: str) -> dict[str, Any]:
+    """The key is written before the run is made, so that a kill in between does not leave a run that nobody finds."""
+    return {
+        "schema": 1,
+        "uri": uri,
+        "key": uuid.uuid4().hex,
+        "start_ms": time.time_ns() // 1_000_000,
+        "run_id": "",
+        "sent_rounds": 0,
+        "status": "RUNNING",
+    }
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The experiment all campaigns share, made by whoever comes first."""
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(2):
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        is_server = tracking_uri().startswith(("http://", "https://"))
+        try:
+            return str(
+                client.create_experiment(
+                    EXPERIMENT, artifact_location=None if is_server else (home() / "mlartifacts").as_uri()
+                )
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    raise AssertionError("an experiment that exists can be found")
+
+
+def _inputs(spec: CampaignSpec, digests: Mapping[str, str]) -> list[Any]:
+    """What the arm was computed from, as data set inputs: comparing runs with other digests compares other things."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    names = {"split": spec.data.name, "backbone": spec.model.name}
+    return [
+        DatasetInput(
+            Dataset(
+                names.get(kind, kind), digest[:DIGEST_LENGTH], "local", json.dumps({"kind": kind, "sha256": digest})
+            ),
+            [InputTag("mlflow.data.context", kind)],
+        )
+        for kind, digest in digests.items()
+    ]
+
+
+def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a round, its own number aside."""
+    return {key: value for key, value in facts.items() if isinstance(value, int | float) and key != "round"}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What MLflow raises when its store cannot be reached or refuses."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
+
+
+@task(name="track", task_run_name="round {number} - track", cache_policy=NO_CACHE, persist_result=False)
+async def track(tracker: Tracker, label: str, method: str, seed: int, number: int) -> str:
+    """Bring MLflow up to date in a thread; out of reach is an answer, not a failure."""
+    return await asyncio.to_thread(tracker.send, label, method, seed)
