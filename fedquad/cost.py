@@ -12,7 +12,7 @@ the lowest layer's savings are left out of the memory: Eq. 11 never lies below t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Any
 
@@ -30,8 +30,10 @@ PAPER_SAVING = 0.58  # m_q / m_o
 PAPER_LORA_SHARE = 0.13  # phi, fitted from Figure 2(a)
 PAPER_LAYER_BYTES = 199 * 2**20  # m_o of RoBERTa-base at batch 32, sequence 128
 ROOFLINE_SHARE = 0.7  # of the bandwidth that elementwise kernels reach
-OPTIMIZER_BYTES = 12  # per trained float32: gradient and Adam's two moments
-ADAPTER_BYTES = 4  # per element on the wire and in memory: float32
+WIRE_BYTES = 4  # per adapter element sent: float32
+# Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; under bf16 also a float32 master and
+# its gradient.
+TRAINING_BYTES = {"fp32": 16, "tf32": 16, "bf16": 22}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +41,17 @@ class LayerBytes:
     """One layer's bytes in a step at the campaign's rank."""
 
     weights: int  # frozen
-    trained: int  # m_o: what a trained layer keeps, gradients and optimizer state included
-    frozen: int  # what a frozen layer above a trained one keeps
+    lora_per_rank: int  # LoRA's weights
+    trained: int  # m_o: what a trained layer adds, gradients and optimizer state included
+    trained_per_rank: int  # of it, by one unit of rank
+    inputs: int  # of it, LoRA's inputs, which only A needs
+    frozen: int  # what a frozen layer above a trained one adds
     saved: int  # m_q
     lowest: int  # what the lowest trained layer spares
     lowest_quantized: int  # and when it is quantized
-    per_rank: int  # of `trained`, what one unit of rank adds
-    adapter_per_rank: int  # LoRA parameters of one layer per unit of rank, on the wire and in memory
-    b_per_rank: int  # of them, B's
-    traffic: int  # bytes moved to quantize and dequantize
+    wire_per_rank: int  # on the network
+    wire_b_per_rank: int  # of it, B
+    traffic: int  # bytes moved to quantize and to dequantize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,8 @@ class CostModel:
     rank: int
     flops: LayerFlops
     head_forward: int
-    head_backward: int
+    head_gradient: int
+    head_backward: int  # the gradient it passes on to the layers
     bytes: LayerBytes
     fixed_bytes: int  # m_e: embeddings, head with its optimizer, workspace
     head_bytes: int  # on the wire
@@ -77,12 +82,13 @@ class CostModel:
         return Constants(
             c_f=self.layers * (layer.forward + layer.lora_forward)
             + self.head_forward
+            + self.head_gradient
             + self.head_backward
             - layer.lowest
             - layer.lora_lowest,
-            c_d=layer.backward + layer.lora_backward + layer.lora_gradient,
+            c_d=layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient,
             c_a=self.quantization_flops,
-            m_f=self.fixed_bytes + self.layers * (size.weights + self.rank * size.adapter_per_rank),
+            m_f=self.fixed_bytes + self.layers * (size.weights + self.rank * size.lora_per_rank),
             m_o=size.trained,
             m_q=size.saved,
         )
@@ -122,16 +128,15 @@ def cost_model(
     priced = shape_named(cost.priced_as, shape.layers) if cost.priced_as else shape
     batch = cost.batch or (32 if cost.priced_as else training.batch)
     sequence = cost.sequence or (128 if cost.priced_as else model.max_length)
-    attention = "eager" if priced.architecture == "deberta-v2" else model.attention
+    attention = attention_of(priced, model)
     targets = flops.targets_of(priced, model.targets)
-    layer = flops.layer_flops(priced, batch, sequence, model.rank, targets)
-    size = layer_bytes(priced, model, batch, sequence, attention)
+    layer = flops.layer_flops(priced, batch, sequence, model.rank, targets, attention)
+    size = layer_bytes(priced, model, batch, sequence)
     if cost.memory == "paper":
-        size = as_in_paper(size, batch, sequence, priced, model)
-    element = ELEMENT_BYTES[model.precision]
-    head = memory.head_weights(priced, labels)
-    forward, backward = flops.head_flops(priced, batch, labels)
-    made = CostModel(
+        size = as_in_paper(size)
+    forward, gradient, backward = flops.head_flops(priced, batch, labels)
+    c_d = layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient
+    return CostModel(
         name=priced.name,
         layers=priced.layers,
         batch=batch,
@@ -141,60 +146,63 @@ def cost_model(
         rank=model.rank,
         flops=layer,
         head_forward=forward,
+        head_gradient=gradient,
         head_backward=backward,
         bytes=size,
-        fixed_bytes=element * (memory.embedding_weights(priced) + memory.pooler_weights(priced))
-        + (ADAPTER_BYTES + OPTIMIZER_BYTES) * head
-        + memory.workspace(priced, batch * sequence, sequence, attention, element),
-        head_bytes=ADAPTER_BYTES * head,
+        fixed_bytes=fixed_bytes(priced, model, batch, sequence, labels),
+        head_bytes=WIRE_BYTES * memory.head_weights(priced, labels),
         quantization=cost.quantization,
-        quantization_flops=0.0
-        if cost.quantization == "roofline"
-        else PAPER_QUANTIZATION * (layer.backward + 2 * layer.lora_backward),
+        quantization_flops=0.0 if cost.quantization == "roofline" else PAPER_QUANTIZATION * c_d,
     )
-    return made
 
 
-def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, attention: str) -> LayerBytes:
-    """Count one layer's bytes."""
-    tokens, element = batch * sequence, ELEMENT_BYTES[model.precision]
-    targets = flops.targets_of(shape, model.targets)
-    kept = memory.kept_per_token(shape, sequence, attention, targets, model.dropout)
+def attention_of(shape: ModelShape, model: ModelSpec) -> str:
+    """DeBERTa has no SDPA."""
+    return "eager" if shape.architecture == "deberta-v2" else model.attention
+
+
+def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, labels: int) -> int:
+    """m_e: embeddings, head with its optimizer and activations, workspace."""
+    element, head = ELEMENT_BYTES[model.precision], memory.head_weights(shape, labels)
+    frozen = memory.embedding_weights(shape) + memory.pooler_weights(shape)
+    return (
+        element * (frozen + head)
+        + TRAINING_BYTES[model.precision] * head
+        + memory.head_kept(shape, batch, sequence, labels, element)
+        + memory.workspace(shape, batch * sequence, sequence, attention_of(shape, model), element)
+    )
+
+
+def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) -> LayerBytes:
+    """Count one layer's bytes. INT8 reaches what it does in the paper: neither LoRA's inputs nor masks."""
+    element, targets = ELEMENT_BYTES[model.precision], flops.targets_of(shape, model.targets)
+    kept = memory.kept(shape, batch, sequence, attention_of(shape, model), element, targets, model.dropout)
     parameters = sum(target.inputs + target.outputs for target in targets)
-    per_rank = OPTIMIZER_BYTES * parameters + tokens * element * kept.narrow
-    frozen = tokens * (element * kept.floats + kept.exact + kept.masks)
-    saving = element - CODE_BYTES
+    per_rank = TRAINING_BYTES[model.precision] * parameters + element * kept.per_rank
+    frozen = element * kept.floats + kept.exact + kept.lora_masks
     return LayerBytes(
         weights=element * memory.layer_weights(shape),
-        trained=frozen + tokens * element * kept.inputs + model.rank * per_rank,
+        lora_per_rank=element * parameters,
+        trained=frozen + element * (kept.trained_floats + kept.inputs) + model.rank * per_rank,
+        trained_per_rank=per_rank,
+        inputs=element * kept.inputs,
         frozen=frozen,
-        saved=floor(tokens * saving * kept.floats),
-        lowest=tokens * (element * kept.lowest_floats + kept.lowest_masks),
-        lowest_quantized=ceil(tokens * (CODE_BYTES * kept.lowest_floats + kept.lowest_masks)),
-        per_rank=per_rank,
-        adapter_per_rank=ADAPTER_BYTES * parameters,
-        b_per_rank=ADAPTER_BYTES * sum(target.outputs for target in targets),
-        # Quantizing reads each element and writes a code; dequantizing reads the code and writes the element.
-        traffic=tokens * (2 * element + 2) * kept.floats,
+        saved=floor((element - CODE_BYTES) * (kept.floats + kept.trained_floats)),
+        lowest=element * kept.lowest_floats + kept.lowest_exact,
+        lowest_quantized=floor(CODE_BYTES * kept.lowest_floats) + kept.lowest_exact,
+        wire_per_rank=WIRE_BYTES * parameters,
+        wire_b_per_rank=WIRE_BYTES * sum(target.outputs for target in targets),
+        # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.
+        traffic=(2 * element + 2) * (kept.floats + kept.trained_floats),
     )
 
 
-def as_in_paper(size: LayerBytes, batch: int, sequence: int, shape: ModelShape, model: ModelSpec) -> LayerBytes:
-    """Scale a layer's bytes so that RoBERTa-base, batch 32, sequence 128, keeps the paper's 199 MiB; INT8 saves 58 %."""
-    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128, "eager")
+def as_in_paper(size: LayerBytes) -> LayerBytes:
+    """Scale a layer's bytes: RoBERTa-base, b32 s128, adds the paper's 199 MiB, of which INT8 saves 58 %."""
+    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128)
     trained = ceil(PAPER_LAYER_BYTES * size.trained / reference.trained)
-    return LayerBytes(
-        weights=size.weights,
-        trained=trained,
-        frozen=ceil((1 - PAPER_LORA_SHARE) * trained),
-        saved=floor(PAPER_SAVING * trained),
-        lowest=0,
-        lowest_quantized=0,
-        per_rank=size.per_rank,
-        adapter_per_rank=size.adapter_per_rank,
-        b_per_rank=size.b_per_rank,
-        traffic=size.traffic,
-    )
+    frozen, saved = ceil((1 - PAPER_LORA_SHARE) * trained), floor(PAPER_SAVING * trained)
+    return replace(size, trained=trained, frozen=frozen, saved=saved, lowest=0, lowest_quantized=0)
 
 
 def estimate(assignment: Assignment, cost: CostModel, status: Status) -> CostEstimate:
@@ -224,40 +232,40 @@ def step_seconds(assignment: Assignment, cost: CostModel, status: Status) -> flo
 
 def step_flops(assignment: Assignment, cost: CostModel) -> float:
     """FLOPs of one batch, quantization aside."""
-    layer, rank = cost.flops, cost.rank
-    ranks = dict(zip(assignment.present, assignment.ranks))
+    layer, rank, ranks = cost.flops, cost.rank, dict(zip(assignment.present, assignment.ranks))
     total = len(ranks) * layer.forward + layer.lora_forward * sum(ranks.values()) / rank
-    total += cost.head_forward + cost.head_backward
+    total += cost.head_forward + cost.head_gradient
     if not assignment.trained:
         return total
     lowest = min(assignment.trained)
     above = [r for present, r in ranks.items() if present >= lowest]
-    total += len(above) * layer.backward + layer.lora_backward * sum(above) / rank
+    total += cost.head_backward + len(above) * layer.backward + layer.lora_backward * sum(above) / rank
     gradient = layer.lora_gradient_b if assignment.local.train_b_only else layer.lora_gradient
-    total += gradient * sum(ranks[trained] for trained in assignment.trained) / rank
+    total += len(assignment.trained) * layer.gradient + gradient * sum(ranks[one] for one in assignment.trained) / rank
     return total - layer.lowest - layer.lora_lowest * ranks[lowest] / rank
 
 
 def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
     """Peak bytes of a step: weights, gradients, optimizer state, what autograd keeps, and the largest temporaries."""
     size, ranks = cost.bytes, dict(zip(assignment.present, assignment.ranks))
-    total = cost.fixed_bytes + len(ranks) * size.weights + sum(ranks.values()) * size.adapter_per_rank
+    total = cost.fixed_bytes + len(ranks) * size.weights + sum(ranks.values()) * size.lora_per_rank
     if not assignment.trained:
         return total
     lowest, trained = min(assignment.trained), set(assignment.trained)
-    total += sum(size.trained + (ranks[one] - cost.rank) * size.per_rank for one in trained)
+    total += sum(size.trained + (ranks[one] - cost.rank) * size.trained_per_rank for one in trained)
     total += size.frozen * sum(present > lowest and present not in trained for present in ranks)
     total -= size.saved * len(assignment.quantized)
+    total -= size.inputs * len(trained) if assignment.local.train_b_only else 0
     return total - (size.lowest_quantized if lowest in assignment.quantized else size.lowest)
 
 
 def traffic(assignment: Assignment, cost: CostModel) -> tuple[int, int]:
-    """Bytes up (what was trained, or a probe's numbers) and down (the present layers), the head both ways."""
+    """Bytes up (what was trained, or a probe's numbers) and down (the present layers); the head both ways."""
     size, ranks = cost.bytes, dict(zip(assignment.present, assignment.ranks))
-    down = cost.head_bytes + size.adapter_per_rank * sum(ranks.values())
+    down = cost.head_bytes + size.wire_per_rank * sum(ranks.values())
     if not assignment.steps:
         return 8 * len(assignment.trained), down
-    per_rank = size.b_per_rank if assignment.local.train_b_only else size.adapter_per_rank
+    per_rank = size.wire_b_per_rank if assignment.local.train_b_only else size.wire_per_rank
     return cost.head_bytes + per_rank * sum(ranks[one] for one in assignment.trained), down
 
 

@@ -138,7 +138,8 @@ def draw(fleet: Fleet, cost: CostModel, seed: int, round: int) -> Statuses:
     flat = [(board, mode) for board, modes in zip(fleet.boards, fleet.modes) for mode in modes]
 
     def column(value: list[float]) -> Floats:
-        return np.take(np.array(value, dtype=np.float64), row)
+        values: Floats = np.array(value, dtype=np.float64)[row]
+        return values
 
     up, down = _bandwidth(fleet, seed, round)
     return Statuses(

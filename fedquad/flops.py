@@ -10,13 +10,14 @@
     delta = 6Th^2 + 2Bs^2h + lora_x            the lowest trained layer: its input needs no gradient, so q, k, v pass
                                                none on, K gets none, and LoRA none below A
 
-DeBERTa's disentangled attention adds, with 2k relative positions, F += 8kh^2 (positions through key and query) and
-8Bskh (content to position, position to content); both query and key are projected once more. Gated models (Llama,
-Qwen2) have three MLP matrices, and keys and values of `key_value_heads` heads.
+SDPA's fused kernels compute the scores again in the backward pass (10Bs^2h for 8) and never spare dK. DeBERTa's
+disentangled attention adds, with 2k relative positions, F += 8kh^2 (positions through key and query) and 8Bskh
+(content to position, position to content), b += 8Bskh, and c_d += 4Bskh for the positions' queries, which LoRA adapts
+too. Gated models (Llama, Qwen2) have three MLP matrices, and keys and values of `key_value_heads` heads.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedquad.errors import SpecError
 from fedquad.types import ModelShape
@@ -33,6 +34,7 @@ class LayerFlops:
 
     forward: int  # without LoRA
     backward: int  # without LoRA; the gradient passes through
+    gradient: int  # without LoRA, only where LoRA trains
     lora_forward: int
     lora_backward: int  # what LoRA adds to the gradient that passes through
     lora_gradient: int  # dA and dB
@@ -98,58 +100,87 @@ def _linears(shape: ModelShape) -> Mapping[str, Target]:
     }
 
 
-def layer_flops(shape: ModelShape, batch: int, sequence: int, rank: int, targets: tuple[Target, ...]) -> LayerFlops:
+def position_targets(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The targets that DeBERTa also applies to its relative positions: one query and one key projection serve both."""
+    return tuple(target for target in targets if target.role in ("query", "key"))
+
+
+def layer_flops(
+    shape: ModelShape, batch: int, sequence: int, rank: int, targets: tuple[Target, ...], attention: str = "eager"
+) -> LayerFlops:
     """Count one layer's operations at this batch and sequence."""
     tokens, h, kv = batch * sequence, shape.hidden, key_value_width(shape)
     mlp = (3 if shape.architecture in DECODERS else 2) * h * shape.intermediate
     linear = 2 * tokens * (2 * h * h + 2 * h * kv + mlp)
-    attention = 4 * batch * sequence**2 * h
-    forward, backward = linear + attention, linear + 2 * attention
-    lowest = _lowest(shape, batch, sequence, targets)
-    if shape.architecture == "deberta-v2":
-        span = 2 * shape.position_buckets
-        projections, products = 4 * span * h * h, 4 * batch * sequence * span * h
-        forward += projections + products
-        # Content to position passes a gradient to the query only; position to content to the keys and, LoRA being on
-        # the query projection, to the positions too.
-        backward += products + products // 2
+    product = 2 * batch * sequence**2 * h
     adapters = sum(2 * tokens * rank * (target.inputs + target.outputs) for target in targets)
-    on_b = sum(2 * tokens * rank * target.outputs for target in targets)
-    on_x = sum(2 * tokens * rank * target.inputs for target in targets if target.reads == "x")
-    return LayerFlops(
-        forward=forward,
-        backward=backward,
+    counted = LayerFlops(
+        forward=linear + 2 * product,
+        # Fused kernels keep no scores: they compute them once more.
+        backward=linear + (4 if attention == "eager" else 5) * product,
+        gradient=0,
         lora_forward=adapters,
         lora_backward=adapters,
         lora_gradient=adapters,
-        lora_gradient_b=on_b,
-        lowest=lowest,
-        lora_lowest=on_x,
+        lora_gradient_b=sum(2 * tokens * rank * target.outputs for target in targets),
+        lowest=_lowest(shape, batch, sequence, targets, attention),
+        lora_lowest=sum(2 * tokens * rank * target.inputs for target in targets if target.reads == "x"),
+    )
+    return _with_positions(counted, shape, batch, sequence, rank, targets)
+
+
+def _with_positions(
+    counted: LayerFlops, shape: ModelShape, batch: int, sequence: int, rank: int, targets: tuple[Target, ...]
+) -> LayerFlops:
+    """Add DeBERTa's disentangled attention: content to position and position to content."""
+    if shape.architecture != "deberta-v2":
+        return counted
+    h, span, adapted = shape.hidden, 2 * shape.position_buckets, position_targets(targets)
+    product = 2 * batch * sequence * span * h
+    outputs = sum(2 * span * rank * target.outputs for target in adapted)
+    inputs = sum(2 * span * rank * target.inputs for target in adapted)
+    return replace(
+        counted,
+        forward=counted.forward + 4 * span * h * h + 2 * product,
+        backward=counted.backward + 2 * product,
+        # Positions get a gradient only where LoRA trains on what projects them; they pass none on.
+        gradient=product * len(adapted),
+        lora_forward=counted.lora_forward + inputs + outputs,
+        lora_gradient=counted.lora_gradient + inputs + 2 * outputs,
+        lora_gradient_b=counted.lora_gradient_b + outputs,
+        lowest=counted.lowest + product * (2 - len({target.role for target in adapted})),
     )
 
 
-def _lowest(shape: ModelShape, batch: int, sequence: int, targets: tuple[Target, ...]) -> int:
+def _lowest(shape: ModelShape, batch: int, sequence: int, targets: tuple[Target, ...], attention: str) -> int:
     """What need not be computed in the lowest trained layer, below and beside its first adapted linear."""
     tokens, h, kv = batch * sequence, shape.hidden, key_value_width(shape)
     roles = {target.role for target in targets}
     projections = 2 * tokens * (h * h + 2 * h * kv)
-    one = 2 * batch * sequence**2 * h  # each of the four products in attention's backward
+    product = 2 * batch * sequence**2 * h
     if any(target.reads == "x" for target in targets):
-        scores = {"query", "key"} & roles
-        unneeded = ("query" not in roles) + ("key" not in roles) if scores else 3  # dQ, dK; with value alone also dP
-        return projections + one * (unneeded + ("value" not in roles))
-    below = projections + 4 * one
+        if attention != "eager":  # a fused kernel computes dQ, dK and dV in any case
+            return projections
+        unneeded = 2 - len({"query", "key"} & roles) + ({"query", "key"}.isdisjoint(roles))  # dQ, dK; neither: dP too
+        return projections + product * (unneeded + ("value" not in roles))
+    below = projections + (4 if attention == "eager" else 5) * product
     if any(target.reads == "context" for target in targets):
-        return below + 2 * tokens * h * h
+        return below
     # Only the MLP is adapted: the attention block has no backward at all.
     below += 2 * tokens * h * h
-    mlp_in = (2 if shape.architecture in DECODERS else 1) * 2 * tokens * h * shape.intermediate
-    return below + mlp_in
+    return below + (0 if any(target.reads == "mlp" for target in targets) else _mlp_inputs(shape, tokens))
 
 
-def head_flops(shape: ModelShape, batch: int, labels: int) -> tuple[int, int]:
-    """Forward and backward of pooler and classifier: on one token per example."""
-    dense = 0 if shape.architecture in DECODERS else 2 * batch * shape.hidden**2
+def _mlp_inputs(shape: ModelShape, tokens: int) -> int:
+    return (2 if shape.architecture in DECODERS else 1) * 2 * tokens * shape.hidden * shape.intermediate
+
+
+def head_flops(shape: ModelShape, batch: int, labels: int) -> tuple[int, int, int]:
+    """Forward of pooler and classifier, on one token per example; their own gradients; and the gradient they pass on."""
     out = 2 * batch * shape.hidden * labels
-    # BERT's pooler is frozen (dX only); RoBERTa's and DeBERTa's are new and trained (dW too).
-    return dense + out, (1 if shape.architecture == "bert" else 2) * dense + 2 * out
+    if shape.architecture in DECODERS:
+        return out, out, out
+    dense = 2 * batch * shape.hidden**2
+    if shape.architecture == "bert":  # its pooler is frozen
+        return dense + out, out, dense + out
+    return dense + out, dense + 2 * out, dense

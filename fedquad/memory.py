@@ -2,21 +2,22 @@
 
 Per token of one trained layer, with e bytes an element, h hidden, f intermediate, A heads, s sequence, r rank:
 
-    eager  e(2h + f) LayerNorm and GELU inputs + e*3h q, k, v + e*2As softmax and its dropped copy + (2h + As) masks
-           + LoRA: e*h the layer's input (with LoRA dropout a dropped copy and a mask for each adapted module) + e*r each
-           + 16 LayerNorm statistics
-    sdpa   e*h attention's output + 4A logsumexp in place of softmax, copy and its mask
+    eager   e(2h + f) LayerNorm and GELU inputs + e 3h q, k, v + e 2As softmax and its dropped copy + (2h + As) masks
+            + LoRA: e h the layer's input (with dropout: a dropped copy and a mask for each adapted module) + e r each
+            + 16 LayerNorm statistics
+    sdpa    in place of softmax, copy and mask: e h attention's output + 4A logsumexp + e s the padding mask as a bias
+    DeBERTa e 4Ak the gathered position scores + e 4hk/s position keys and queries, both repeated for every example, + s a mask
 
-RoBERTa-base b32 s128 with LoRA dropout: 50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer
-above a trained one keeps the same without LoRA's inputs. The lowest trained layer keeps no q: K, from an input
-without gradient, needs none.
+These are CUDA's tensors (a dropout mask is one byte); tests count them. RoBERTa-base b32 s128 with LoRA dropout:
+50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer above a trained one keeps the same without
+LoRA's inputs. The lowest trained layer keeps no q in eager attention: K, whose input needs no gradient, gets none.
 
 INT8 with a float scale per 32 x 32 block keeps (1 + 4/1024) bytes of each float it reaches.
 """
 
 from dataclasses import dataclass
 
-from fedquad.flops import DECODERS, Target, key_value_width
+from fedquad.flops import DECODERS, Target, key_value_width, position_targets
 from fedquad.types import ModelShape
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
@@ -25,49 +26,92 @@ CODE_BYTES = 1 + 4 / 1024  # INT8 and its block's scale
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What one layer keeps per token, by kind."""
+    """What autograd keeps of one layer in a step."""
 
-    floats: int  # elements of activations that INT8 reaches
-    exact: int  # bytes it does not: masks, statistics
-    inputs: int  # elements of LoRA's inputs, kept only where LoRA trains
-    masks: int  # bytes of LoRA dropout's masks
-    lowest_floats: int  # what the lowest trained layer spares
-    lowest_masks: int
-    narrow: int  # elements of A x per unit of rank, kept only where B trains
+    floats: int  # elements, whether LoRA trains or not
+    exact: int  # bytes that stay as they are: masks, statistics, indices
+    lora_masks: int  # bytes
+    trained_floats: int  # elements kept only where LoRA trains, LoRA's inputs aside
+    inputs: int  # elements of LoRA's inputs
+    per_rank: int  # elements of A x per unit of rank
+    lowest_floats: int  # elements that the lowest trained layer spares
+    lowest_exact: int  # bytes that it spares: LoRA masks, a scale
 
 
-def kept_per_token(
-    shape: ModelShape, sequence: int, attention: str, targets: tuple[Target, ...], lora_dropout: float
+def kept(
+    shape: ModelShape,
+    batch: int,
+    sequence: int,
+    attention: str,
+    element: int,
+    targets: tuple[Target, ...],
+    lora_dropout: float,
 ) -> Kept:
-    """Count what autograd keeps of one token in one layer."""
-    h, f, heads = shape.hidden, shape.intermediate, shape.heads
-    kv = key_value_width(shape)
-    has_dropout = shape.dropout > 0
-    floats, exact = 2 * h + f + h + 2 * kv, 16 + (2 * h if has_dropout else 0)
+    """Count what one layer keeps at this batch and sequence."""
+    tokens, h = batch * sequence, shape.hidden
+    has_dropout, has_lora_dropout = shape.dropout > 0, lora_dropout > 0
+    scores = tokens * shape.heads * sequence
+    floats = tokens * (2 * h + shape.intermediate + h + 2 * key_value_width(shape))
+    exact = tokens * (16 + 2 * h * has_dropout)
     if attention == "eager":
-        floats += heads * sequence * (2 if has_dropout else 1)
-        exact += heads * sequence if has_dropout else 0
+        floats += scores * (1 + has_dropout)
+        exact += scores * has_dropout
     else:
-        floats += h
-        exact += 4 * heads
-    if shape.architecture == "deberta-v2":
-        span = 2 * shape.position_buckets
-        floats += h + 2 * heads * span + -(-2 * h * span // sequence)
+        floats += tokens * h
+        exact += tokens * (4 * shape.heads + sequence * element) + 16  # logsumexp; bias; dropout's seed and offset
     if shape.architecture in DECODERS:
-        floats += 2 * f + h
-    widths = [target.inputs for target in targets]
-    shared = {target.reads: target.inputs for target in targets}
-    query = any(target.role == "query" for target in targets)
-    reads_x = sum(target.inputs for target in targets if target.reads == "x")
-    return Kept(
+        floats += tokens * (2 * shape.intermediate + h)
+    wide = [target.inputs for target in targets]
+    one_each = {target.reads: target.inputs for target in targets}
+    roles = {target.role for target in targets}
+    spares_q = attention == "eager" and "query" in roles and "key" not in roles
+    on_x = sum(target.inputs for target in targets if target.reads == "x")
+    counted = Kept(
         floats=floats,
         exact=exact,
-        inputs=sum(widths) if lora_dropout > 0 else sum(shared.values()),
-        masks=sum(widths) if lora_dropout > 0 else 0,
-        lowest_floats=h if query and not any(target.role == "key" for target in targets) else 0,
-        lowest_masks=reads_x if lora_dropout > 0 else 0,
-        narrow=len(targets),
+        lora_masks=tokens * sum(wide) if has_lora_dropout else 0,
+        trained_floats=0,
+        inputs=tokens * sum(wide if has_lora_dropout else one_each.values()),
+        per_rank=tokens * len(targets),
+        lowest_floats=tokens * h if spares_q else 0,
+        lowest_exact=tokens * on_x if has_lora_dropout else 0,
     )
+    return _with_positions(counted, shape, batch, sequence, element, targets, has_lora_dropout)
+
+
+def _with_positions(
+    counted: Kept,
+    shape: ModelShape,
+    batch: int,
+    sequence: int,
+    element: int,
+    targets: tuple[Target, ...],
+    has_lora_dropout: bool,
+) -> Kept:
+    """Add DeBERTa's disentangled attention."""
+    if shape.architecture != "deberta-v2":
+        return counted
+    tokens, h, span = batch * sequence, shape.hidden, 2 * shape.position_buckets
+    positions = len(position_targets(targets))
+    roles = {target.role for target in targets}
+    repeated = batch * h * span
+    return Kept(
+        floats=counted.floats + 2 * tokens * shape.heads * span + 2 * repeated,
+        exact=counted.exact + tokens * sequence + 16 * sequence**2 + 3 * element,  # a mask, two indices, three scales
+        lora_masks=counted.lora_masks,
+        trained_floats=tokens * h if "query" in roles else 0,  # keys, for the positions' queries
+        inputs=counted.inputs + (positions if has_lora_dropout else min(positions, 1)) * span * h,
+        per_rank=counted.per_rank + positions * span,
+        lowest_floats=counted.lowest_floats + (repeated if counted.lowest_floats else 0),
+        lowest_exact=counted.lowest_exact + (element if counted.lowest_floats else 0),
+    )
+
+
+def head_kept(shape: ModelShape, batch: int, sequence: int, labels: int, element: int) -> int:
+    """Bytes that pooler and classifier keep: of the first token, but DeBERTa's pooler holds on to the whole last output."""
+    rows, masks = (2, 1) if shape.architecture in ("bert", "deberta-v2") else (3, 2)
+    whole = batch * sequence * shape.hidden * element if shape.architecture == "deberta-v2" else 0
+    return whole + batch * (shape.hidden * (rows * element + masks) + labels * element + 8) + element
 
 
 def layer_weights(shape: ModelShape) -> int:
@@ -81,7 +125,9 @@ def layer_weights(shape: ModelShape) -> int:
 def embedding_weights(shape: ModelShape) -> int:
     """Elements of the embeddings; DeBERTa keeps relative positions instead of absolute ones."""
     positions = 2 * shape.position_buckets or shape.positions
-    return (shape.vocabulary + positions + 2) * shape.hidden
+    if shape.architecture in DECODERS:
+        positions = 0
+    return (shape.vocabulary + positions + 4) * shape.hidden
 
 
 def head_weights(shape: ModelShape, labels: int) -> int:
@@ -96,6 +142,8 @@ def pooler_weights(shape: ModelShape) -> int:
 
 
 def workspace(shape: ModelShape, tokens: int, sequence: int, attention: str, element: int) -> int:
-    """Bytes of the two largest temporaries of a step: gradient and operand of the widest activation."""
+    """Bytes of the two largest temporaries of a step: the widest activation's gradient, before and after an operation."""
     widest = max(shape.intermediate, shape.heads * sequence if attention == "eager" else shape.hidden)
+    if shape.architecture == "deberta-v2":
+        widest = max(widest, shape.heads * 2 * shape.position_buckets)
     return 2 * tokens * widest * element
