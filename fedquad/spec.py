@@ -131,6 +131,7 @@ class FleetSpec:
     jitter: float = about("Standard deviation of the time really taken, relative to the predicted.", 0.0)
     trace: str = about("A FedScale-style trace of capacities and behaviour (JSON or CSV) instead of the draw.", "")
     pools: Mapping[str, str] = about("Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict)
+    deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
 
     def __post_init__(self) -> None:
         require(bool(self.boards) and sum(self.boards.values()) >= 1, "fleet.boards", dict(self.boards), "a fleet has at least one device")
@@ -140,6 +141,9 @@ class FleetSpec:
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
         require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
+        require(self.deadline_seconds > 0, "fleet.deadline_seconds", self.deadline_seconds, "it is positive")
+        without = sorted(set(self.boards) - set(self.pools))
+        require(not self.pools or not without, "fleet.pools", dict(self.pools), f"it leaves out {', '.join(without)}")
 
     @property
     def size(self) -> int:
@@ -247,24 +251,26 @@ def plain(record: Any) -> Any:
 
 def override(data: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
     """Set dotted keys (`training.batch`) in a nested mapping; whether such keys exist is checked when it becomes a spec."""
-    result = json.loads(json.dumps(data))
+    result: dict[str, Any] = json.loads(json.dumps(data))
     for key, value in assignments.items():
         *parents, last = key.split(".")
-        level = result
+        level: Any = result
         for parent in parents:
-            level = _inside(level, parent, key)
+            level = _arm(level, parent, key) if isinstance(level, list) else level.setdefault(parent, {})
+            if not isinstance(level, dict | list):
+                raise SpecError(f"{key!r} cannot be set: {parent!r} is {level!r}, not a group of settings")
+        if isinstance(level, list):
+            raise SpecError(f"{key!r} cannot be set: write {'.'.join(parents)}.LABEL.KEY")
         level[last] = value
     return result
 
 
-def _inside(level: dict[str, Any], parent: str, key: str) -> dict[str, Any]:
-    """The group of settings that `parent` names, made if it is not there; an arm is named by its label or method."""
-    found = level.setdefault(parent, {})
-    if isinstance(found, list):
-        return {name: item for item in found if isinstance(item, dict) for name in (item.get("method"), item.get("label")) if name}
-    if not isinstance(found, dict):
-        raise SpecError(f"{key!r} cannot be set: {parent!r} is {found!r}, not a group of settings")
-    return found
+def _arm(arms: list[Any], name: str, key: str) -> Any:
+    """The arm of that label or method in a plain spec."""
+    named = {known: arm for arm in arms for known in (arm.get("method"), arm.get("label")) if known}
+    if name not in named:
+        raise SpecError(f"{key!r} cannot be set: there is no arm {name!r}; there are: {', '.join(named)}")
+    return named[name]
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -1,8 +1,9 @@
 """Send an arm's rounds to MLflow: one flat run per (campaign, label, seed), a log_batch a round, nothing pickled.
 
-Rounds are read from what is committed on disk, so this can lag, be killed or find no server without harm: tracking.json in the
-arm's folder says how far it got, and whatever is sent twice has the same timestamp, which MLflow keeps once. Metrics are stamped
-with the start of the run plus the fleet's seconds: the UI's relative-time axis then shows convergence against fleet time.
+Rounds are read from what is committed on disk, so this can lag, be killed or find no server without harm:
+tracking.json in the arm's folder says how far it got, and whatever is sent twice has the same timestamp, which MLflow
+keeps once. Metrics are stamped with the start of the run plus the fleet's seconds: the UI's relative-time axis then
+shows convergence against them.
 
 mlflow is imported inside functions: it costs 3 s, and the first round hides them.
 """
@@ -191,7 +192,7 @@ class Sending:
         }
 
     def _send_round(self, facts: Mapping[str, Any], until_here: Sequence[Mapping[str, Any]]) -> None:
-        """One round: its figures, stamped with the fleet's time, then its assignments, then the note that it is sent."""
+        """One round: its figures, stamped with the fleet's time, its assignments, then the note that it is sent."""
         from mlflow.entities import Metric
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]

@@ -22,20 +22,53 @@ def facts(number: int, accuracy: float = 0.5, digest: str = "") -> dict[str, Any
     """A round of two devices; each takes 100 s of the fleet's time."""
     rows = [
         {
-            "device": device, "class": "jetson-tx2", "board": "jetson-tx2", "mode": "MAXN", "memory_bytes": 8_000, "present": [0, 1],
-            "trained": [1], "quantized": [], "ranks": [8, 8], "seconds": 100.0 - 20 * device, "wait_seconds": 20.0 * device,
-            "predicted_seconds": 100.0, "peak_bytes": 7_000, "failure": "",
+            "device": device,
+            "class": "jetson-tx2",
+            "board": "jetson-tx2",
+            "mode": "MAXN",
+            "memory_bytes": 8_000,
+            "present": [0, 1],
+            "trained": [1],
+            "quantized": [],
+            "ranks": [8, 8],
+            "seconds": 100.0 - 20 * device,
+            "wait_seconds": 20.0 * device,
+            "predicted_seconds": 100.0,
+            "peak_bytes": 7_000,
+            "failure": "",
         }
         for device in range(2)
-    ]  # fmt: skip
+    ]
     return {
-        "round": number, "attempt": 0, "accuracy": accuracy, "loss": 1.0 / number, "validation_accuracy": accuracy,
-        "validation_loss": None, "f1": None, "train_loss": 0.7, "round_seconds": 100.0, "elapsed_seconds": 100.5 * number,
-        "mean_wait_seconds": 10.0, "mean_seconds": 90.0, "upload_bytes": 2_000_000, "download_bytes": 3_000_000,
-        "energy_joules": 1500.0, "memory_violations": 0, "participants": 2, "failures": 0, "mean_depth": 1.0, "mean_quantized": 0.0,
-        "holders": [0, 2], "gradient_norms": [1.0, 0.5], "assignments": rows, "state_digest": digest or f"{number:064d}",
-        "adapter_digest": "e" * 64, "wall_train_seconds": 1.0, "wall_evaluate_seconds": 0.5, "wall_round_seconds": 1.6,
-    }  # fmt: skip
+        "round": number,
+        "attempt": 0,
+        "accuracy": accuracy,
+        "loss": 1.0 / number,
+        "validation_accuracy": accuracy,
+        "validation_loss": None,
+        "f1": None,
+        "train_loss": 0.7,
+        "round_seconds": 100.0,
+        "elapsed_seconds": 100.5 * number,
+        "mean_wait_seconds": 10.0,
+        "mean_seconds": 90.0,
+        "upload_bytes": 2_000_000,
+        "download_bytes": 3_000_000,
+        "energy_joules": 1500.0,
+        "memory_violations": 0,
+        "participants": 2,
+        "failures": 0,
+        "mean_depth": 1.0,
+        "mean_quantized": 0.0,
+        "holders": [0, 2],
+        "gradient_norms": [1.0, 0.5],
+        "assignments": rows,
+        "state_digest": digest or f"{number:064d}",
+        "adapter_digest": "e" * 64,
+        "wall_train_seconds": 1.0,
+        "wall_evaluate_seconds": 0.5,
+        "wall_round_seconds": 1.6,
+    }
 
 
 def state(number: int) -> ServerState:

@@ -1,8 +1,7 @@
 """The command line: parse, call a flow or a wing, print. Everything heavy is imported inside the commands.
 
-Results go to stdout (`--json`: one document), progress and logs to stderr. A FedquadError ends in one line and its exit code, a
-usage error in one line and 2, Ctrl-C in 130 (a campaign goes on from its last committed round); anything else is a bug and
-keeps its traceback.
+Results go to stdout (`--json`: one document), progress and logs to stderr. A FedquadError ends in one line and its exit
+code, a usage error in one line and 2, Ctrl-C in 130; anything else is a bug and keeps its traceback.
 """
 
 import importlib

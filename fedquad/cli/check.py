@@ -57,7 +57,7 @@ def blame(document: Mapping[str, Any]) -> str:
     around = {**document["inputs"], **document["environment"]}
     named = "; ".join(f"{key}: {_short(change['stored'])} -> {_short(change['now'])}" for key, change in around.items())
     where = f"{first['label']} s{first['seed']} differs from round {first['round']} on"
-    return f"campaign {document['campaign']!r}: {where}; {named or 'machine, versions and threads are the same as they were'}"
+    return f"campaign {document['campaign']!r}: {where}; {named or 'machine, versions and threads are the same'}"
 
 
 def _short(value: Any) -> str:

@@ -74,7 +74,7 @@ def _print(findings: list[Finding]) -> None:
 def _python() -> Finding:
     import platform
 
-    found = f"{platform.pythoninstalled_version()} on {platform.machine()}, {os.cpu_count()} cores"
+    found = f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
     enough = sys.version_info >= (3, 11)
     return Finding(
         name="python", state="ok" if enough else "broken", found=found, advice="" if enough else "campaigns need 3.11"
@@ -184,7 +184,7 @@ def _answers(url: str) -> bool:
 
 
 def _ask(program: str) -> tuple[str, str]:
-    """Run a small program in a Python of its own: a broken package can take its process with it. Gives (failure, output)."""
+    """Run a program in a Python of its own, since a broken package can take its process with it; (failure, output)."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False

@@ -1,8 +1,8 @@
 """Text to a CampaignSpec, once, at the edge: a preset or a YAML file, then --methods, --rounds, --seeds and --set.
 
-    fedquad campaign run quickstart --methods fedquad,fedlora:oracle --set training.batch=16 --set fleet.boards.jetson-tx2=12
+    fedquad campaign run quickstart --methods fedquad,fedlora:oracle --set training.batch=16
 
-Values of --set are read as YAML and typed by the spec. Errors end as one line: `training.batch: a whole number is needed, not 'many'`.
+Values of --set are read as YAML and typed by the spec. All that is wrong ends in one line, the key before the fault.
 """
 
 import re

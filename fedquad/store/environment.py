@@ -1,4 +1,4 @@
-"""What a result was computed with: bits are promised for one machine type, these versions and one thread a training process."""
+"""What a result was computed with: bits are promised for one machine type, these versions and one thread a process."""
 
 import os
 import platform
