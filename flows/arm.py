@@ -1,5 +1,6 @@
 """One arm: a method on a seed, round after round, as the paper's loop."""
 
+import asyncio
 import time
 
 from prefect import flow
@@ -27,9 +28,12 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
     session = CURRENT.get()
     try:
         work = open_arm(session, label, seed)
+        tracking = asyncio.ensure_future(asyncio.sleep(0))
         while not is_finished(session.spec, work.folder.rounds(), until):
             await run_round(work)
-            await track(session.tracker, label, work.method, seed, work.state.round)
+            await tracking  # MLflow hears of a round while the next one trains
+            tracking = asyncio.ensure_future(track(session.tracker, label, work.method, seed, work.state.round))
+        await tracking
     except FedquadError as error:
         session.folder.arm(label, seed).note_failure(str(error))
         announce("arm-failed", label=label, seed=seed, reason=str(error))

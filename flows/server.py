@@ -65,7 +65,7 @@ class TemporaryServer:
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
-                last = said.splitlines()[-1] if said else "it said nothing"
+                last = next((line for line in reversed(said.splitlines()) if "Error" in line), said[-200:] or "it said nothing")
                 raise ServiceError(f"Prefect's server ended with code {self._process.returncode}: {last}; `fedquad doctor` checks the versions")
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:

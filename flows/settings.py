@@ -6,6 +6,8 @@ What the user has set in the environment stays as it is.
 import os
 from pathlib import Path
 
+from fedquad.store.files import disk_error
+
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -26,4 +28,10 @@ def apply(home: Path) -> None:
     """Set what is not set yet."""
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
-    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    if "PREFECT_HOME" not in os.environ:
+        folder = home / "prefect"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, folder) from error
+        os.environ["PREFECT_HOME"] = str(folder)

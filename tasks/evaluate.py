@@ -6,13 +6,14 @@ never changes a bit.
 
 import asyncio
 import math
-from typing import Any
+from functools import reduce
 
+import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import adapters
 from fedquad.facts import Scores
+from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
 from fedquad.round import Outcome
 from fedquad.types import Adapter
@@ -31,24 +32,27 @@ async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
 
 
 async def score(arm: Arm, view: Adapter) -> Scores:
+    """Accuracy and loss of an adapter on both splits."""
     path, digest = spool(arm, view)
     splits = arm.session.data["splits"]
     test, validation = await asyncio.gather(*(_split(arm, path, digest, name, splits[name]["size"]) for name in ("test", "validation")))
     return Scores(
-        accuracy=accuracy(test[0]),
-        loss=test[1],
-        validation_accuracy=accuracy(validation[0]),
-        validation_loss=validation[1],
-        f1=f1(test[0]) if "f1" in arm.session.data["metrics"] else None,
+        accuracy=accuracy(test.confusion),
+        loss=finite(test.loss),
+        validation_accuracy=accuracy(validation.confusion),
+        validation_loss=finite(validation.loss),
+        f1=f1(test.confusion) if "f1" in arm.session.data["metrics"] else None,
     )
 
 
-async def _split(arm: Arm, path: str, digest: str, name: str, size: int) -> tuple[list[list[int]], float | None]:
-    """Confusion counts and mean loss of one split."""
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+async def _split(arm: Arm, path: str, digest: str, name: str, size: int) -> Counts:
+    """Counts and losses of one split, added up in order of its chunks."""
     job = {"op": "evaluate", "adapter": path, "digest": digest, "split": name, "batch": BATCH}
     chunks = [{**job, "start": start, "stop": min(start + CHUNK, size)} for start in range(0, size, CHUNK)]
-    answers: list[dict[str, Any]] = await asyncio.gather(*(arm.session.pool.do(chunk) for chunk in chunks))
-    labels = len(answers[0]["confusion"])
-    confusion = [[sum(a["confusion"][i][j] for a in answers) for j in range(labels)] for i in range(labels)]
-    loss = sum(a["loss_sum"] for a in answers) / size
-    return confusion, loss if math.isfinite(loss) else None
+    answers = await asyncio.gather(*(arm.session.pool.do(chunk) for chunk in chunks))
+    counted = [Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers]
+    return reduce(Counts.__add__, counted)

@@ -20,6 +20,7 @@ from fedquad.store.campaign import home
 from fedquad.store.environment import environment
 from fedquad.strategy import Strategy, World
 from fedquad.types import ModelLayout
+from tasks.fleet import DeviceFleet
 from tasks.progress import announce
 from tasks.session import CURRENT, Arm, Seed, Session
 from tasks.simulated_fleet import SimulatedFleet
@@ -38,21 +39,20 @@ def current(session: Session) -> Iterator[None]:
 async def prepare(session: Session) -> None:
     """Load the model and the data, draw the fleet."""
     spec, pool = session.spec, session.pool
-    strategies = {arm.name: discover.strategy(arm.method, arm.params) for arm in spec.arms}
+    strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
     cache = str(home() / "cache")
     session.data = await pool.do({"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache})
     announce("loading", what="model")
-    opened = await pool.open(
-        {
-            "op": "open",
-            "model": asdict(spec.model),
-            "labels": session.data["labels"],
-            "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies.values()),
-            "splits": session.data["splits"],
-            "threads": spec.training.threads,
-        }
-    )
+    session.opening = {
+        "op": "open",
+        "model": asdict(spec.model),
+        "labels": session.data["labels"],
+        "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies),
+        "splits": session.data["splits"],
+        "threads": spec.training.threads,
+    }
+    opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], profile(spec))
     drawn = fleet.resolve(spec.fleet, discover.boards())
@@ -83,8 +83,7 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
     if not path.exists():
         files.write_tensors(path, shards)
-    greatest = max(discover.strategy(arm.method, arm.params).greatest_rank(spec.model.rank) for arm in spec.arms)
-    master = adapters.initial(layout, greatest, seed)
+    master = adapters.initial(layout, session.opening["greatest_rank"], seed)
     digests = {
         "split": split,
         "data": session.data["splits"]["train"]["digest"],
@@ -93,7 +92,16 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
         "backbone": layout.digest,
     }
     examples = np.array([len(indices) for indices in rows], dtype=np.int64)
-    return Seed(seed, master, path, examples, SimulatedFleet(drawn, session.cost, session.pool, seed), digests)
+    return Seed(seed, master, path, examples, fleet_of(session, drawn, seed), digests)
+
+
+def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
+    """The fleet as specified: simulated on this machine, or behind Prefect's work pools."""
+    if not drawn.spec.pools:
+        return SimulatedFleet(drawn, session.cost, session.pool, seed)
+    from tasks.work_pool_fleet import WorkPoolFleet  # imports prefect
+
+    return WorkPoolFleet(drawn, session.cost, session.opening, seed)
 
 
 def open_arm(session: Session, label: str, seed: int) -> Arm:

@@ -29,6 +29,7 @@ class Session:
         self.spec = spec
         self.pool = pool
         self.tracker: Tracker
+        self.opening: dict[str, Any]  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered

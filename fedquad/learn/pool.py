@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from fedquad import errors
 from fedquad.errors import DeviceError, FedquadError
 
 Job = dict[str, Any]
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
 LINE_LIMIT = 1 << 26  # a probe's answer over many layers is long; asyncio's default line is 64 KiB
 
 
@@ -28,6 +30,9 @@ class Pool:
     def __init__(self, size: int, threads: int) -> None:
         self.size = size
         self.threads = threads
+        self.busy_seconds = 0.0  # in which at least one process worked on a job
+        self._working = 0
+        self._since = 0.0
         self._opening: Job | None = None
         self._idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
         self._processes: set[asyncio.subprocess.Process] = set()
@@ -54,6 +59,7 @@ class Pool:
         """Give a job to the next idle process and return its answer; a death is answered by one more try."""
         for last in (False, True):
             process = await self._idle.get()
+            self._clock(+1)
             try:
                 return await self._ask(process, job)
             except WorkerDied:
@@ -61,8 +67,16 @@ class Pool:
                 if last:
                     raise
             finally:
+                self._clock(-1)
                 self._idle.put_nowait(process)
         raise AssertionError("unreachable")
+
+    def _clock(self, change: int) -> None:
+        now = time.monotonic()
+        if self._working:
+            self.busy_seconds += now - self._since
+        self._since = now
+        self._working += change
 
     async def close(self) -> None:
         """End the processes: closing their input lets them finish, those that do not are killed."""
@@ -78,7 +92,7 @@ class Pool:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         count = str(self.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fedquad.learn.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment, limit=LINE_LIMIT,

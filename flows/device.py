@@ -1,0 +1,29 @@
+"""What runs on a device of a work pool: one job, in a process of its own that the worker starts.
+
+The job is the same JSON that the simulated fleet's processes get; its answer is a file beside the delta's.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from fedquad.learn.worker import Worker
+from fedquad.store import files
+
+
+@flow(name="device", flow_run_name="round {job[round]} - device {job[assignment][device]}", persist_result=False)
+async def device(opening: dict[str, Any], job: dict[str, Any]) -> None:
+    """Load the model, carry out one assignment, write the answer.
+
+    Args:
+        opening: How to load the model and the data.
+        job: The assignment, and the files it starts from and ends in.
+    """
+    worker = Worker()
+    worker.open(opening)
+    began = time.monotonic()
+    answer = worker.train(job)
+    answer["report"]["seconds"] = time.monotonic() - began
+    files.write_json(Path(job["out"]).with_suffix(".answer.json"), answer)

@@ -1,0 +1,68 @@
+"""A fleet of real devices: every training is a flow run on its board's Prefect work pool, its seconds are those it reports.
+
+Server and devices share a file system (or one machine, on loopback): jobs name files. A device that has not answered by the
+deadline counts as lost, and its run is cancelled.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.deployments import arun_deployment
+from prefect.states import Cancelling
+
+from fedquad import fleet
+from fedquad.cost import CostModel
+from fedquad.store import files
+from fedquad.types import Statuses
+from tasks.fleet import Job
+from tasks.simulated_fleet import failed_answer
+
+POLL_SECONDS = 1.0
+
+
+class WorkPoolFleet:
+    """Devices behind work pools; which board is behind which pool is the spec's."""
+
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: dict[str, Any], seed: int) -> None:
+        self.drawn = drawn
+        self.cost = cost
+        self.opening = opening
+        self.seed = seed
+
+    async def statuses(self, round: int) -> Statuses:
+        return fleet.draw(self.drawn, self.cost, self.seed, round)
+
+    async def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        work = [asyncio.ensure_future(self._train(job)) for job in jobs]
+        try:
+            for finished in asyncio.as_completed(work):
+                yield await finished
+        finally:
+            for task in work:
+                task.cancel()
+
+    async def _train(self, job: Job) -> tuple[int, dict[str, Any]]:
+        board = self.drawn.boards[self.drawn.board_of[job.device]].name
+        pool = self.drawn.spec.pools[board]
+        deadline = self.drawn.spec.deadline_seconds
+        run = await arun_deployment(
+            f"device/{pool}",
+            parameters={"opening": self.opening, "job": job.document},
+            timeout=deadline,
+            poll_interval=POLL_SECONDS,
+        )
+        answer = Path(job.document["out"]).with_suffix(".answer.json")
+        if run.state is not None and run.state.is_completed() and answer.exists():
+            return job.device, files.read_json(answer)
+        if run.state is None or not run.state.is_final():
+            await cancel(run.id)
+            return job.device, failed_answer(job, f"no answer from work pool {pool!r} within {deadline:.0f} s")
+        return job.device, failed_answer(job, f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}")
+
+
+async def cancel(flow_run_id: Any) -> None:
+    async with get_client() as client:
+        await client.set_flow_run_state(flow_run_id, Cancelling(message="past its deadline"), force=True)
