@@ -16,16 +16,17 @@ from fedquad.types import Adapter, Array32, Assignment, Lora, ModelLayout
 def initial(layout: ModelLayout, rank: int, seed: int) -> Adapter:
     """Draw the adapter all methods of a seed start from: A uniform as peft draws it, B zero, a fresh head.
 
-    Row j of A depends on the seed and j alone, so that arms of different ranks share their common rows.
+    Row j of A depends on the seed and j alone, so that arms of different ranks share their common rows. Targets and head are in
+    order of name, as they come back from disk: who draws along them must draw the same after a resume.
     """
     layers = {
         layer: {
             target: _initial_pair(rng.stream(seed, "adapter", layer, target), rank, inputs, outputs)
-            for target, (inputs, outputs) in layout.targets.items()
+            for target, (inputs, outputs) in sorted(layout.targets.items())
         }
         for layer in range(layout.shape.layers)
     }
-    head = {name: _initial_head(seed, name, shape, layout.head_std) for name, shape in layout.head.items()}
+    head = {name: _initial_head(seed, name, shape, layout.head_std) for name, shape in sorted(layout.head.items())}
     return Adapter(layers=layers, head=head)
 
 
