@@ -88,21 +88,32 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
         pass
     if folder.status() == "finished" and (folder.path / "summary.json").exists():
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
+        _send_rest(folder, spec)
         return _close(folder, folder.summary(), as_json)
     from fedquad.cli import display
     from fedquad.errors import ArmFailedError
 
     failure = None
     with display.watching(folder) as listener:
-        from flows import campaign as flow
+        from flows import launch
 
         try:
-            summary = flow.run(spec, folder.name, listener=listener)
+            summary = launch.run(spec, folder.name, listener=listener)
         except ArmFailedError as error:  # the other arms are complete: show them, then end with its exit code
             summary, failure = folder.summary(), error
     _close(folder, summary, as_json)
     if failure is not None:
         raise failure
+
+
+def _send_rest(folder: Any, spec: Any) -> None:
+    """Give MLflow what it did not get while the campaign ran."""
+    if all(arm.is_tracked() for arm in folder.arms()):
+        return
+    from flows import send
+
+    for said in send.run(spec, folder.name):
+        print(f"{folder.name}: {said}", file=sys.stderr)
 
 
 def _close(folder: Any, summary: Mapping[str, Any], as_json: bool) -> None:
@@ -130,7 +141,7 @@ def list_campaigns(as_json: Json = False) -> None:
         print(f"no campaigns in {store.home()} yet; begin with: fedquad campaign run")
         return
     console = tables.console()
-    console.print(tables.campaign_list(rows, console.width))
+    console.print(tables.titled(f"campaigns in {store.home()}", tables.campaign_list(rows, console.width)))
 
 
 def _row(folder: Any) -> dict[str, Any]:
@@ -164,15 +175,15 @@ def show(name: Name, as_json: Json = False) -> None:
     console = tables.console()
     width = console.width
     console.print(tables.campaign_summary(summary, spec, width))
-    for table in (
-        tables.settings(spec, plain(CampaignSpec()), width),
-        tables.facts("computed with", summary["environment"], width),
-        tables.facts("compared on (digests)", summary["digests"], width),
-    ):
+    for title, table in {
+        "settings that differ from the defaults": tables.settings(spec, plain(CampaignSpec()), width),
+        "computed with": tables.facts(summary["environment"], width),
+        "compared on (digests)": tables.facts(summary["digests"], width),
+    }.items():
         if table.row_count:
             console.print()
-            console.print(table)
-    console.print(f"\n{name} is {state}, in {folder.path}", soft_wrap=True)
+            console.print(tables.titled(title, table))
+    console.print(f"\n{name}: {state}, in {folder.path}", soft_wrap=True)
 
 
 @app.command()
@@ -205,9 +216,9 @@ def verify(
     if not any(arm.rounds() for arm in folder.arms()):
         raise SpecError(f"campaign {name!r} has no finished round to compare with")
     with display.watching(folder) as listener, _elsewhere() as there:
-        from flows import campaign as flow
+        from flows import launch
 
-        flow.run(spec, name, listener=listener, until=rounds)
+        launch.run(spec, name, listener=listener, until=rounds)
         document = check.compare(folder, there / "campaigns" / name, spec, rounds)
     if as_json:
         _print_json(document)

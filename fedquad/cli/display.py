@@ -39,17 +39,20 @@ class Arm:
     best: float | None = None
     clock: float = 0.0
     state: str = "waiting"
+    training_share: float = 0.7  # of a round's wall time; the last round's, once there is one
 
     def take(self, facts: dict[str, Any]) -> None:
         """A finished round's figures."""
         self.rounds, self.accuracy, self.clock = facts["round"], facts["accuracy"], facts["elapsed_seconds"]
         self.best = max(self.best or 0.0, facts["accuracy"])
         self.devices = self.answered = 0
+        if facts["wall_round_seconds"] > 0:
+            self.training_share = facts["wall_train_seconds"] / facts["wall_round_seconds"]
 
     @property
     def work(self) -> float:
-        """Rounds done, the one in progress counted by its devices; never a whole one before its figures are there."""
-        return self.rounds + (0.95 * self.answered / self.devices if self.devices else 0.0)
+        """Rounds done, the one in progress counted by its devices; merging and evaluating take the rest of it."""
+        return self.rounds + (self.training_share * self.answered / self.devices if self.devices else 0.0)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from fedquad.spec import ArmSpec, CampaignSpec, keys
 from fedquad.store import campaign as store
 
 NONE = "-"
+UNBOUNDED = 1000  # columns; a table measured inside its terminal is never wider than that
 WIDE = 110  # from so many columns on, tables use full words and more room
 
 
@@ -49,20 +50,30 @@ def campaign_summary(summary: Mapping[str, Any], spec: Mapping[str, Any], width:
     """The closing table, what its figures mean, and what failed."""
     failed = [arm for arm in summary["arms"] if arm.get("failure")]
     lines = [Text(f"{arm['label']} s{arm['seed']} failed: {arm['failure']}", style="red") for arm in failed]
-    return Group(_arms(summary, spec, width), *_notes(summary, spec), *lines)
+    table = titled(f"campaign {summary['campaign']}", _arms(summary, spec, width))
+    return Group(table, *_notes(summary, spec), *lines)
 
 
 def _arms(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Table:
     wide = width >= WIDE
     several = len(spec["seeds"]) > 1
-    table = _table(f"campaign {summary['campaign']}", wide)
-    table.add_column("arm", no_wrap=True)
+    table = _table(wide)
+    table.add_column("arm", overflow="fold", min_width=8)  # the one that gives way in a narrow terminal
     for header in (["seed"] if several else []) + _headers(wide):
         table.add_column(header, justify="right", no_wrap=True)
     for arm in summary["arms"]:
         seed = [str(arm["seed"])] if several else []
         style = "red" if arm.get("failure") else None
         table.add_row(arm["label"], *seed, *_figures(arm, spec), style=style)
+    return _roomy(table, width)
+
+
+def _roomy(table: Table, width: int) -> Table:
+    """Put as much room between columns as the terminal has, up to three."""
+    for room in (3, 2, 1):
+        table.padding = (0, room, 0, 0)
+        if Console(width=UNBOUNDED).measure(table).maximum <= width:
+            break
     return table
 
 
@@ -78,7 +89,7 @@ def _headers(wide: bool) -> list[str]:
         "mean\nwait",
         "traffic",
         "energy",
-        "over\nmem.",
+        "over\nmem",
         "fail-\nures",
     ]
 
@@ -130,20 +141,20 @@ def fleet_line(spec: Mapping[str, Any]) -> str:
 
 def where_next(folder: store.CampaignFolder, summary: Mapping[str, Any]) -> Text:
     """Where to look next."""
+    uri = store.tracking_uri()
+    curves = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    if not all(arm.is_tracked() for arm in folder.arms()):
+        curves = f"not all sent to MLflow yet; `fedquad campaign resume {folder.name}` sends the rest"
+    lines = [("settings, rounds", f"fedquad campaign show {folder.name}"), ("curves", curves)]
     scored = [arm for arm in summary["arms"] if arm["best_accuracy"] is not None]
-    lines = [
-        ("settings, rounds", f"fedquad campaign show {folder.name}"),
-        ("curves", f"mlflow ui --backend-store-uri {store.tracking_uri()}"),
-    ]
     if scored:
         best = max(scored, key=lambda arm: arm["best_accuracy"])
-        path = folder.arm(best["label"], best["seed"]).path / "best"
-        lines.append(("best adapter", str(path)))
+        lines.append(("best adapter", str(folder.arm(best["label"], best["seed"]).path / "best")))
     return Text("\n".join(f"{name + ':':<18}{value}" for name, value in lines))
 
 
 def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
-    table = _table(f"campaigns in {store.home()}", width >= WIDE)
+    table = _table(width >= WIDE)
     for name, justify in (
         ("campaign", "left"), ("state", "left"), ("arms", "right"), ("rounds", "right"), ("best %", "right"),
         ("model", "left"), ("data", "left"), ("priced as", "left"),
@@ -158,7 +169,7 @@ def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
 
 
 def preset_list(rows: Sequence[Mapping[str, str]], width: int) -> Table:
-    table = _table("", width >= WIDE)
+    table = _table(width >= WIDE)
     table.add_column("preset", no_wrap=True)
     table.add_column("what it is for")
     for row in rows:
@@ -168,7 +179,7 @@ def preset_list(rows: Sequence[Mapping[str, str]], width: int) -> Table:
 
 def setting_keys(width: int) -> Table:
     """Every key that --set changes, with its one sentence."""
-    table = _table("", width >= WIDE)
+    table = _table(width >= WIDE)
     table.add_column("key", no_wrap=True)
     table.add_column("what it sets")
     for key, about in [*keys(CampaignSpec), *keys(ArmSpec, "arms.LABEL.")]:
@@ -178,18 +189,22 @@ def setting_keys(width: int) -> Table:
 
 def settings(spec: Mapping[str, Any], defaults: Mapping[str, Any], width: int) -> Table:
     """The settings of a campaign that are not the defaults; all of them are in spec.yaml."""
-    table = _table("settings that differ from the defaults", width >= WIDE)
+    table = _table(width >= WIDE)
     table.add_column("key", no_wrap=True)
     table.add_column("value", overflow="fold")
-    for key, value in _flat(spec):
-        if dict(_flat(defaults)).get(key) != value:
+    usual = dict(_flat(defaults))
+    for key, value in _flat({**spec, "arms": None}):
+        if usual.get(key) != value and key != "arms":
             table.add_row(key, str(value))
+    for arm in spec["arms"]:
+        given = {key: value for key, value in arm.items() if value not in ("", {}, "default") and key != "method"}
+        table.add_row("arm", " ".join([arm["method"], *(f"{key}={value}" for key, value in given.items())]))
     return table
 
 
-def facts(title: str, known: Mapping[str, Any], width: int) -> Table:
+def facts(known: Mapping[str, Any], width: int) -> Table:
     """A small two-column table of named facts."""
-    table = _table(title, width >= WIDE)
+    table = _table(width >= WIDE)
     table.add_column("", no_wrap=True)
     table.add_column("", overflow="fold")
     table.show_header = False
@@ -206,7 +221,10 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
             yield f"{prefix}{key}", item
 
 
-def _table(title: str, wide: bool) -> Table:
-    return Table(
-        title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 2 if wide else 1, 0, 0)
-    )
+def _table(wide: bool) -> Table:
+    return Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
+
+
+def titled(title: str, table: Table) -> Group:
+    """A table under its name; rich's own titles are folded to the table's width."""
+    return Group(Text(title, style="bold"), table)

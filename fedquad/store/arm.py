@@ -58,6 +58,12 @@ class ArmFolder:
         """Write down why the arm ended before its last round."""
         self.describe({**self.description(), "failure": reason})
 
+    def is_tracked(self) -> bool:
+        """Whether tracking has got every round; tracking.json is written by tasks/track.py."""
+        path = self.path / "tracking.json"
+        cursor = files.read_json(path) if path.exists() else {"sent_rounds": 0, "status": "RUNNING"}
+        return cursor["status"] != "RUNNING" and cursor["sent_rounds"] == len(self.rounds())
+
     def commit(self, state: ServerState, facts: Mapping[str, Any], keep_every: int = 0) -> None:
         """Commit a round: tensors, then the manifest whose rename is the commit, then what follows from it."""
         stem = self.state_path / f"round-{state.round:04d}"
