@@ -8,7 +8,7 @@ same for every method.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from fedquad.cost import CostModel
 from fedquad.errors import SpecError, one_of
 from fedquad.rng import stream
 from fedquad.spec import FleetSpec
+from fedquad.trace import Trace
 from fedquad.types import Bools, Floats, Ints, Statuses
 
 # Depths in 24ths of the layers (paper, section IV): 12 layers give 2-5, 6-8, 9-12.
@@ -42,6 +43,7 @@ class Fleet:
     modes: tuple[tuple[PowerMode, ...], ...]  # that take part, of each board
     board_of: npt.NDArray[np.int16]  # per device
     class_of: npt.NDArray[np.int16]  # index into boards.CLASSES
+    trace: Trace | None = None  # recorded speeds, bandwidths and availability; device i is its row i modulo its length
 
     def __len__(self) -> int:
         return len(self.board_of)
@@ -55,8 +57,10 @@ class Fates:
     dropped: Bools  # asked, but never answers
 
 
-def resolve(spec: FleetSpec, boards: Mapping[str, Board]) -> Fleet:
-    """Look up boards and modes."""
+def resolve(spec: FleetSpec, boards: Mapping[str, Board], trace: Trace | None = None) -> Fleet:
+    """Look up boards and modes; `trace` is what `spec.trace` names, read."""
+    if bool(spec.trace) != (trace is not None):
+        raise SpecError(f"fleet.trace is {spec.trace!r}, but {'a' if trace else 'no'} trace was read")
     for name in [*spec.boards, *spec.modes]:
         if name not in boards:
             raise one_of("board (fleet.boards)", name, list(boards))
@@ -73,6 +77,7 @@ def resolve(spec: FleetSpec, boards: Mapping[str, Board]) -> Fleet:
         modes=tuple(_modes(board, spec) for board in used),
         board_of=np.repeat(np.arange(len(used), dtype=np.int16), counts),
         class_of=np.repeat(np.array([CLASSES.index(board.device_class) for board in used], dtype=np.int16), counts),
+        trace=trace,
     )
 
 
@@ -142,7 +147,7 @@ def draw(fleet: Fleet, cost: CostModel, seed: int, round: int) -> Statuses:
         return values
 
     up, down = _bandwidth(fleet, seed, round)
-    return Statuses(
+    statuses = Statuses(
         classes=CLASSES,
         boards=tuple(board.name for board in fleet.boards),
         modes=tuple(tuple(mode.name for mode in modes) for modes in fleet.modes),
@@ -158,6 +163,22 @@ def draw(fleet: Fleet, cost: CostModel, seed: int, round: int) -> Statuses:
         training_watts=column([board_facts.training_watts(board, mode) for board, mode in flat]),
         idle_watts=column([board.idle_watts for board, _ in flat]),
         radio_watts=column([board.radio_watts for board, _ in flat]),
+    )
+    return statuses if fleet.trace is None else _recorded(statuses, fleet.trace, cost, round)
+
+
+def _recorded(statuses: Statuses, trace: Trace, cost: CostModel, round: int) -> Statuses:
+    """Put a trace's speed, bandwidth, availability and memory in place of the drawn ones."""
+    row = np.arange(len(statuses)) % len(trace)
+    memory = trace.memory_bytes[row]
+    per_example = cost.forward_flops / cost.batch
+    return replace(
+        statuses,
+        flops=per_example * 1e3 / trace.milliseconds[row],
+        upload_bandwidth=trace.bandwidth[row],
+        download_bandwidth=trace.bandwidth[row],
+        available=statuses.available & trace.is_available(round)[row],
+        memory_bytes=np.where(memory > 0, memory, statuses.memory_bytes),
     )
 
 
