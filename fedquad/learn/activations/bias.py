@@ -44,11 +44,15 @@ def with_shared_bias(
     """Return the layer's arguments with a boolean SDPA mask replaced by the shared bias."""
     if attention is None or attention.config._attn_implementation != "sdpa":
         return args, kwargs
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
     def swap(value: Any) -> Any:
         is_mask = isinstance(value, torch.Tensor) and value.dtype == torch.bool and value.dim() == 4
-        return shared.of(value, dtype) if is_mask else value
+        return shared.of(value, _query_dtype(hidden)) if is_mask else value
 
     return tuple(map(swap, args)), {name: swap(value) for name, value in kwargs.items()}
+
+
+def _query_dtype(hidden: torch.Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if is_cast else hidden.dtype
