@@ -40,7 +40,7 @@ def partition(
     if _smallest(parts) < batch:
         sizes = [len(part) for part in parts]
         raise SpecError(
-            f"partition {kind} leaves device {int(np.argmin(sizes))} with {min(sizes)} examples, less than one batch of "
+            f"partition {kind} leaves device {int(np.argmin(sizes))} with {min(sizes)} examples, less than a batch of "
             f"{batch}; raise data.train or data.alpha, or lower training.batch or the fleet's size"
         )
     return tuple(np.sort(part).astype(np.int64) for part in parts)

@@ -21,7 +21,7 @@ from fedquad.errors import DeviceError
 from fedquad.learn.model import ADAPTER, Trainee
 from fedquad.types import Adapter, Array32, Assignment, Lora
 
-Coverage = Literal["all", "paper"]
+Coverage = Literal["full", "paper"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +47,7 @@ class Learning:
 
 @contextmanager
 def configure(
-    trainee: Trainee, assignment: Assignment, adapter: Adapter, coverage: Coverage | None = None
+    trainee: Trainee, assignment: Assignment, adapter: Adapter, coverage: Coverage = "full"
 ) -> Iterator[Learning]:
     """Give the model the assignment's layers, adapter, ranks and INT8 layers, and yield what learns."""
     _check(trainee, assignment)
@@ -130,12 +130,12 @@ def only_layers(trainee: Trainee, present: Sequence[int]) -> Iterator[None]:
         setattr(parent, name, whole)
 
 
-def _compressed(trainee: Trainee, quantized: Sequence[int], coverage: Coverage | None) -> Any:
+def _compressed(trainee: Trainee, quantized: Sequence[int], coverage: Coverage) -> Any:
     if not quantized:
         return nullcontext()
     from fedquad.learn.activations import compress
 
-    return compress(trainee.model, layers=list(quantized), **({"coverage": coverage} if coverage else {}))
+    return compress(trainee.model, layers=quantized, coverage=coverage)
 
 
 def _learning(trainee: Trainee, assignment: Assignment) -> Learning:

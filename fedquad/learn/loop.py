@@ -69,7 +69,7 @@ def train(
     key: tuple[int | str, ...],
     round: int,
     based_on: str,
-    coverage: Coverage | None = None,
+    coverage: Coverage = "full",
 ) -> Update:
     """Train the assignment's layers and the head from `adapter`, or answer its probe; a failure is a value."""
     started = time.perf_counter()
@@ -97,7 +97,7 @@ def _run(
     data: Encoded,
     training: TrainingSpec,
     key: tuple[int | str, ...],
-    coverage: Coverage | None,
+    coverage: Coverage,
 ) -> Outcome:
     if not len(data):
         raise Failed("it has no examples")

@@ -8,6 +8,8 @@ the model computes in.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
         config = AutoConfig.from_pretrained(folder, num_labels=labels)
         config.use_cache = False
         config.pad_token_id = pad_id(config, folder)
-        with apart():  # new heads draw from torch's generator; the adapter overwrites what they drew
+        with apart(), _quiet():  # new heads draw from torch's generator; the adapter overwrites what they drew
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 config=config,
@@ -113,6 +115,22 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
         ) from error
     mismatched = {entry[0] for entry in info["mismatched_keys"]}
     return model, set(info["missing_keys"]) | mismatched
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting a new head as a fault: which weights may be missing is checked here."""
+    from transformers.utils import logging
+
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def _head(model: Any, missing: set[str], layer_path: str, name: str) -> tuple[str, ...]:
