@@ -89,7 +89,7 @@ class Settings:
 
 
 def describe(cost: CostModel, statuses: Statuses, steps: Ints, rows: Ints | slice = slice(None)) -> Devices:
-    """Put the statuses of `rows`, which take `steps`, into ACS's terms; communication is in, and nothing when it is free."""
+    """Put the statuses of `rows`, which take `steps`, into ACS's terms; communication is in, zero when it is free."""
     constants, size = cost.constants, cost.bytes
     speed, adapter = statuses.flops[rows], cost.rank * size.wire_per_rank
     up, down = statuses.upload_bandwidth[rows], statuses.download_bandwidth[rows]

@@ -13,7 +13,7 @@ the lowest layer's savings are left out of the memory: Eq. 11 never lies below t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil, comb, floor
 from typing import Any
 
 from fedquad import flops, memory
@@ -31,8 +31,8 @@ PAPER_LORA_SHARE = 0.13  # phi, fitted from Figure 2(a)
 PAPER_LAYER_BYTES = 199 * 2**20  # m_o of RoBERTa-base at batch 32, sequence 128
 ROOFLINE_SHARE = 0.7  # of the bandwidth that elementwise kernels reach
 WIRE_BYTES = 4  # per adapter element sent: float32
-# Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; under bf16 also a float32 master and
-# its gradient.
+# Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; bf16 also has a float32 master
+# and its gradient.
 TRAINING_BYTES = {"fp32": 16, "tf32": 16, "bf16": 22}
 
 
@@ -231,18 +231,35 @@ def step_seconds(assignment: Assignment, cost: CostModel, status: Status) -> flo
 
 
 def step_flops(assignment: Assignment, cost: CostModel) -> float:
-    """FLOPs of one batch, quantization aside."""
+    """FLOPs of one batch, quantization aside; their mean where the trained layers take turns."""
     layer, rank, ranks = cost.flops, cost.rank, dict(zip(assignment.present, assignment.ranks))
     total = len(ranks) * layer.forward + layer.lora_forward * sum(ranks.values()) / rank
     total += cost.head_forward + cost.head_gradient
     if not assignment.trained:
         return total
-    lowest = min(assignment.trained)
-    above = [r for present, r in ranks.items() if present >= lowest]
-    total += cost.head_backward + len(above) * layer.backward + layer.lora_backward * sum(above) / rank
     gradient = layer.lora_gradient_b if assignment.local.train_b_only else layer.lora_gradient
-    total += len(assignment.trained) * layer.gradient + gradient * sum(ranks[one] for one in assignment.trained) / rank
-    return total - layer.lowest - layer.lora_lowest * ranks[lowest] / rank
+    trained = len(assignment.trained) * layer.gradient + gradient * sum(ranks[one] for one in assignment.trained) / rank
+    total += cost.head_backward + trained * active(assignment) / len(assignment.trained)
+    for lowest, share in lowest_layers(assignment):
+        above = [r for present, r in ranks.items() if present >= lowest]
+        passed = len(above) * layer.backward + layer.lora_backward * sum(above) / rank
+        total += share * (passed - layer.lowest - layer.lora_lowest * ranks[lowest] / rank)
+    return total
+
+
+def active(assignment: Assignment) -> int:
+    """How many layers train in one step."""
+    return min(assignment.local.active_layers or len(assignment.trained), len(assignment.trained))
+
+
+def lowest_layers(assignment: Assignment) -> list[tuple[int, float]]:
+    """The lowest layer that trains in a step, with its probability when so many are drawn anew for each."""
+    trained, drawn = sorted(assignment.trained), active(assignment)
+    sets = comb(len(trained), drawn)
+    return [
+        (one, comb(len(trained) - index - 1, drawn - 1) / sets)
+        for index, one in enumerate(trained[: len(trained) - drawn + 1])
+    ]
 
 
 def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
@@ -255,7 +272,8 @@ def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
     total += sum(size.trained + (ranks[one] - cost.rank) * size.trained_per_rank for one in trained)
     total += size.frozen * sum(present > lowest and present not in trained for present in ranks)
     total -= size.saved * len(assignment.quantized)
-    total -= size.inputs * len(trained) if assignment.local.train_b_only else 0
+    # LoRA's inputs are kept where A trains in this step.
+    total -= size.inputs * (len(trained) - (0 if assignment.local.train_b_only else active(assignment)))
     return total - (size.lowest_quantized if lowest in assignment.quantized else size.lowest)
 
 

@@ -176,7 +176,7 @@ def _mlp_inputs(shape: ModelShape, tokens: int) -> int:
 
 
 def head_flops(shape: ModelShape, batch: int, labels: int) -> tuple[int, int, int]:
-    """Forward of pooler and classifier, on one token per example; their own gradients; and the gradient they pass on."""
+    """Forward of pooler and classifier, on one token per example; their own gradients; the gradient they pass on."""
     out = 2 * batch * shape.hidden * labels
     if shape.architecture in DECODERS:
         return out, out, out

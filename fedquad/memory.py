@@ -6,7 +6,7 @@ Per token of one trained layer, with e bytes an element, h hidden, f intermediat
             + LoRA: e h the layer's input (with dropout: a dropped copy and a mask for each adapted module) + e r each
             + 16 LayerNorm statistics
     sdpa    in place of softmax, copy and mask: e h attention's output + 4A logsumexp + e s the padding mask as a bias
-    DeBERTa e 4Ak the gathered position scores + e 4hk/s position keys and queries, both repeated for every example, + s a mask
+    DeBERTa e 4Ak the gathered position scores + e 4hk/s position keys and queries, repeated for every example, + s a mask
 
 These are CUDA's tensors (a dropout mask is one byte); tests count them. RoBERTa-base b32 s128 with LoRA dropout:
 50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer above a trained one keeps the same without
@@ -108,7 +108,7 @@ def _with_positions(
 
 
 def head_kept(shape: ModelShape, batch: int, sequence: int, labels: int, element: int) -> int:
-    """Bytes that pooler and classifier keep: of the first token, but DeBERTa's pooler holds on to the whole last output."""
+    """Bytes that pooler and classifier keep of the first token; DeBERTa's pooler holds on to the whole last output."""
     rows, masks = (2, 1) if shape.architecture in ("bert", "deberta-v2") else (3, 2)
     whole = batch * sequence * shape.hidden * element if shape.architecture == "deberta-v2" else 0
     return whole + batch * (shape.hidden * (rows * element + masks) + labels * element + 8) + element
@@ -142,7 +142,7 @@ def pooler_weights(shape: ModelShape) -> int:
 
 
 def workspace(shape: ModelShape, tokens: int, sequence: int, attention: str, element: int) -> int:
-    """Bytes of the two largest temporaries of a step: the widest activation's gradient, before and after an operation."""
+    """Bytes of a step's two largest temporaries: the widest activation's gradient, before and after an operation."""
     widest = max(shape.intermediate, shape.heads * sequence if attention == "eager" else shape.hidden)
     if shape.architecture == "deberta-v2":
         widest = max(widest, shape.heads * 2 * shape.position_buckets)

@@ -1,0 +1,244 @@
+"""ACS against the algorithm written straight from the paper, and what its mathematics promises."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedquad import acs
+from fedquad.acs import FALLBACKS, Choices, Devices, Settings
+from fedquad.cost import Constants
+from fedquad.errors import SpecError
+from fedquad.types import Floats
+
+MB = 10**6
+LARGE = Constants(c_f=2.5e12, c_d=0.108e12, c_a=0.081e12, m_f=1500 * MB, m_o=277 * MB, m_q=161 * MB)
+
+
+def oracle(
+    memory: int, speed: float, mean: float, norms: list[float], k: Constants, theta: float, c: float
+) -> tuple[int, int, str]:
+    """Algorithm 1 for one device, line by line, with Eq. 14 as a cap on each candidate."""
+    layers = len(norms)
+    candidates = []
+    a_cur = 0
+    for d in range(1, layers + 1):
+        for a in range(a_cur, d):  # a in [a_cur, d - 1]
+            if k.m_f + k.m_o * d - k.m_q * a <= memory:
+                candidates.append((d, a))
+                a_cur = a
+                break
+    timed = [(d, a, (k.c_f + k.c_d * d + k.c_a * a) / speed) for d, a in candidates]
+    if not timed:
+        return 0, 0, "head" if k.m_f <= memory else "skip"
+    in_time = [(d, a, t) for d, a, t in timed if t <= mean + theta * mean]
+    if not in_time:
+        d, a, _ = min(timed, key=lambda one: (one[2], one[1], -one[0]))
+        return d, a, "fastest"
+
+    def reward(d: int, t: float) -> float:
+        gain = 0.0
+        for layer in range(layers - 1, layers - d - 1, -1):
+            gain += norms[layer]
+        return gain / (abs(t - mean) + c)
+
+    d, a, _ = max(in_time, key=lambda one: (reward(one[0], one[2]), -one[1], one[0]))
+    return d, a, ""
+
+
+def devices(memory: list[int], speed: list[float], k: Constants = LARGE) -> Devices:
+    speeds = np.array(speed)
+    return Devices(
+        memory_bytes=np.array(memory, dtype=np.int64),
+        base_seconds=k.c_f / speeds,
+        depth_seconds=k.c_d / speeds,
+        quantize_seconds=k.c_a / speeds,
+    )
+
+
+def rows(choices: Choices) -> list[tuple[int, int, str]]:
+    return [(int(d), int(a), FALLBACKS[f]) for d, a, f in zip(choices.depth, choices.quantized, choices.fallback)]
+
+
+def footprint(k: Constants, depth: int, quantized: int) -> int:
+    return k.m_f + k.m_o * depth - k.m_q * quantized
+
+
+sizes = st.integers(1, 400).map(lambda size: size * MB)
+speeds = st.floats(1e11, 5e12)
+norms = st.lists(st.floats(0, 10), min_size=1, max_size=24)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Constants, list[float], list[int], list[float], float]:
+    m_o = draw(sizes)
+    k = Constants(
+        c_f=draw(st.floats(1e11, 5e12)),
+        c_d=draw(st.floats(1e9, 3e11)),
+        c_a=draw(st.floats(0, 3e11)),
+        m_f=draw(sizes),
+        m_o=m_o,
+        m_q=draw(st.one_of(st.just(0), st.integers(1, 2 * m_o))),  # measured profiles may even save more than a layer
+    )
+    g = draw(norms)
+    count = draw(st.integers(1, 5))
+    memory = draw(st.lists(st.integers(0, k.m_f + k.m_o * (len(g) + 1)), min_size=count, max_size=count))
+    speed = draw(st.lists(speeds, min_size=count, max_size=count))
+    return k, g, memory, speed, draw(st.floats(0.1, 60))
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems(), st.sampled_from([0.0, 0.2, 0.5, np.inf]), st.sampled_from([1e-4, 1.0]))
+def test_the_vectorised_algorithm_is_the_papers(
+    problem: tuple[Constants, list[float], list[int], list[float], float], theta: float, c: float
+) -> None:
+    k, g, memory, speed, mean = problem
+    chosen = acs.choose(devices(memory, speed, k), k, acs.gains(np.array(g)), mean, theta=theta, c=c)
+    assert rows(chosen) == [oracle(m, q, mean, g, k, theta, c) for m, q in zip(memory, speed)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.sampled_from(acs.RULES))
+def test_no_device_ever_gets_more_than_its_memory_and_a_is_minimal(
+    problem: tuple[Constants, list[float], list[int], list[float], float], rule: acs.Rule
+) -> None:
+    k, g, memory, speed, mean = problem
+    for m, (depth, quantized, fallback) in zip(
+        memory, rows(acs.decide(Settings(rule=rule), devices(memory, speed, k), k, np.array(g), mean))
+    ):
+        if fallback == "skip":
+            assert m < k.m_f
+            continue
+        assert footprint(k, depth, quantized) <= m
+        assert not any(footprint(k, depth, a) <= m for a in range(quantized))
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_more_memory_never_shrinks_the_feasible_set(
+    problem: tuple[Constants, list[float], list[int], list[float], float],
+) -> None:
+    k, g, memory, speed, _ = problem
+    few = [fits for _, _, fits, _ in acs.candidates(devices(memory, speed, k), k, len(g))]
+    more = [fits for _, _, fits, _ in acs.candidates(devices([m + MB for m in memory], speed, k), k, len(g))]
+    assert all((a <= b).all() for a, b in zip(few, more))
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.sampled_from(acs.RULES))
+def test_a_device_alone_is_never_starved(
+    problem: tuple[Constants, list[float], list[int], list[float], float], rule: acs.Rule
+) -> None:
+    k, g, memory, speed, mean = problem
+    alone = devices([k.m_f + k.m_o + memory[0]], speed[:1], k)
+    for t_avg in (0.0, mean):
+        assert acs.decide(Settings(rule=rule), alone, k, np.array(g), t_avg).depth[0] >= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_no_other_deadline_gains_more_per_second(
+    problem: tuple[Constants, list[float], list[int], list[float], float],
+) -> None:
+    k, g, memory, speed, _ = problem
+    fleet, gain = devices(memory, speed, k), acs.gains(np.array(g))
+    end, chosen = acs.choose_deadline(fleet, k, gain)
+    options = [
+        [(float(t[i]), gain[d - 1]) for d, _, fits, t in acs.candidates(fleet, k, len(g)) if fits[i]]
+        for i in range(len(fleet))
+    ]
+    options = [one for one in options if one]
+    if not options:
+        assert not chosen.depth.any()
+        return
+    latest = max(min(t for t, _ in one) for one in options)
+    best = max(
+        sum(max(gain for t, gain in one if t <= T) for one in options) / T
+        for T in {t for one in options for t, _ in one}
+        if latest <= T
+    )
+    taken = sum(gain[d - 1] for d in chosen.depth if d)
+    assert taken / end == pytest.approx(best)
+    assert max(chosen.seconds[chosen.depth > 0]) <= end
+
+
+def test_candidates_of_a_memory_worth_five_layers_are_those_of_figure_4b() -> None:
+    """Figure 4(b) has (5, 0), (8, 5) and (10, 9) under one budget; that needs m_q = 0.6 m_o: at 0.58 it is (8, 6)."""
+    five = devices([1000 + 5 * 100], [1.0])
+    for m_q, expected in ((60, {(5, 0), (8, 5), (10, 9)}), (58, {(8, 6), (9, 7), (10, 9)})):
+        k = replace(LARGE, m_f=1000, m_o=100, m_q=m_q)
+        found = {(d, int(a[0])) for d, a, fits, _ in acs.candidates(five, k, 12) if fits[0]}
+        assert expected <= found
+        assert max(d for d, _ in found) == (11 if m_q == 60 else 10)
+
+
+@pytest.mark.parametrize(
+    ("k", "deepest"), [(4, 8), (5, 10), (6, 12), (7, 15), (8, 17), (9, 20), (10, 22), (11, 24), (18, 24)]
+)
+def test_how_deep_quantization_reaches_at_58_percent(k: int, deepest: int) -> None:
+    constants = replace(LARGE, m_f=0, m_o=100, m_q=58)
+    assert acs.choose_deepest(devices([100 * k], [1.0]), constants, 24).depth[0] == deepest
+
+
+def test_the_first_round_gives_every_device_its_deepest_unquantized_depth() -> None:
+    memory = [footprint(LARGE, k, 0) for k in (4, 17, 24)] + [LARGE.m_f, LARGE.m_f - 1]
+    chosen = acs.decide(Settings(), devices(memory, [1e12] * 5), LARGE, np.ones(24), 0.0)
+    assert rows(chosen) == [(4, 0, ""), (17, 0, ""), (24, 0, ""), (0, 0, "head"), (0, 0, "skip")]
+
+
+def test_the_printed_algorithm_sends_a_straggler_deepest_and_the_cap_does_not() -> None:
+    """A device slower than t_avg even at d=1, flat gains: R then grows with d (methods: decision 1)."""
+    straggler = devices([footprint(LARGE, 10, 0)], [1e11])
+    flat = np.ones(24)
+    literal = acs.decide(Settings(rule="literal"), straggler, LARGE, flat, 10.0)
+    capped = acs.decide(Settings(), straggler, LARGE, flat, 10.0)
+    assert literal.depth[0] == 21  # as deep as quantization takes it
+    assert rows(capped) == [(1, 0, "fastest")]
+
+
+def test_figure_6_a_fast_device_is_quantized_deeper_and_a_slow_one_only_as_far_as_the_average_allows() -> None:
+    """The paper's Figure 6 with numbers; docs/cost-model.md tells it.
+
+    Both devices have memory for 4 layers; c_f, c_d, c_a = 50, 5, 3.6 (ms on an A6000, methods section 9), t_avg =
+    100, g = 1. Device 1, speed 1.5, takes the deepest there is and still ends early. Device 2, speed 0.9, could hold
+    (8, 7) too, but would end at 128: it stops at (6, 4).
+    """
+    k = Constants(c_f=50, c_d=5, c_a=3.6, m_f=1000, m_o=100, m_q=58)
+    chosen = acs.decide(Settings(), devices([1400, 1400], [1.5, 0.9], k), k, np.ones(12), 100.0)
+    assert rows(chosen) == [(8, 7, ""), (6, 4, "")]
+    assert chosen.seconds == pytest.approx([76.8, 104.889], abs=1e-3)
+
+
+def test_a_gap_measured_as_a_share_of_the_mean_does_not_depend_on_the_unit_of_time() -> None:
+    memory, speed = [footprint(LARGE, 8, 0)] * 3, [4e11, 1e12, 2e12]
+    relative = Settings(is_relative=True, c=0.05)
+    seconds = acs.decide(relative, devices(memory, speed), LARGE, np.ones(24), 4.0)
+    hours = acs.decide(relative, devices(memory, [s / 3600 for s in speed]), LARGE, np.ones(24), 4.0 * 3600)
+    assert rows(seconds) == rows(hours)
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    many = devices(
+        (LARGE.m_f + LARGE.m_o * random.integers(1, 25, 500)).tolist(), random.uniform(3e11, 2e12, 500).tolist()
+    )
+    gain: Floats = acs.gains(np.exp(0.08 * np.arange(24)))
+    whole = acs.choose(many, LARGE, gain, 6.0)
+    monkeypatch.setattr(acs, "BLOCK", 7)
+    assert rows(acs.choose(many, LARGE, gain, 6.0)) == rows(whole)
+
+
+def test_an_empty_fleet_is_given_nothing() -> None:
+    assert len(acs.choose(devices([], []), LARGE, acs.gains(np.ones(3)), 1.0).depth) == 0
+    assert len(acs.choose_deadline(devices([], []), LARGE, acs.gains(np.ones(3)))[1].depth) == 0
+
+
+@pytest.mark.parametrize(
+    ("given_settings", "message"),
+    [({"rule": "greedy"}, "'greedy'.*literal"), ({"theta": -1.0}, "theta is -1"), ({"c": 0.0}, "c is 0")],
+)
+def test_settings_that_mean_nothing_are_refused(given_settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Settings(**given_settings)  # type: ignore[arg-type]
