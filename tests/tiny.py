@@ -25,6 +25,8 @@ from fedquad.learn.tokens import Encoded
 from fedquad.spec import ModelSpec
 from fedquad.types import Adapter, Assignment, Lora, ModelLayout
 
+torch.set_num_threads(1)  # as in training processes; two threads on a busy machine are many times slower than one
+
 KINDS = {
     "bert": (BertConfig, BertModel),
     "roberta": (RobertaConfig, RobertaModel),
