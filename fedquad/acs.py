@@ -49,7 +49,7 @@ class Devices:
     def __len__(self) -> int:
         return len(self.memory_bytes)
 
-    def part(self, chosen: slice) -> "Devices":
+    def part(self, chosen: slice | Ints) -> "Devices":
         return Devices(
             memory_bytes=self.memory_bytes[chosen],
             base_seconds=self.base_seconds[chosen],
@@ -163,12 +163,22 @@ def choose(
 def _choose(
     devices: Devices, constants: Constants, gain: Floats, mean: float, cap: float, c: float, scale: float
 ) -> "_Best":
-    best, fastest = _Best(len(devices)), _Best(len(devices))
+    best = _Best(len(devices))
     for depth, quantized, fits, seconds in candidates(devices, constants, len(gain)):
         reward = gain[depth - 1] / (np.abs(seconds - mean) / scale + c)
         best.take(depth, quantized, seconds, reward, fits & (seconds <= cap))
-        fastest.take(depth, quantized, seconds, -seconds, fits)
-    return best.or_else(fastest).or_head(devices, constants)
+    late = np.flatnonzero(best.depth == 0)
+    if len(late):
+        best.put(late, _fastest(devices.part(late), constants, len(gain)))
+    return best.or_head(devices, constants)
+
+
+def _fastest(devices: Devices, constants: Constants, layers: int) -> "_Best":
+    best = _Best(len(devices))
+    for depth, quantized, fits, seconds in candidates(devices, constants, layers):
+        best.take(depth, quantized, seconds, -seconds, fits)
+    best.fallback[:] = FASTEST
+    return best
 
 
 def choose_unquantized(devices: Devices, constants: Constants, layers: int) -> Choices:
@@ -246,20 +256,14 @@ class _Best:
     def take(self, depth: int, quantized: Ints, seconds: Floats, score: Floats, allowed: Bools) -> None:
         # Depths ascend and a never falls with d: on equal scores the newcomer wins only if it quantizes no more.
         better = allowed & ((score > self.score) | ((score == self.score) & (quantized == self.quantized)))
-        self.score[better] = score[better]
-        self.depth[better] = depth
-        self.quantized[better] = quantized[better]
-        self.seconds[better] = seconds[better]
+        np.copyto(self.score, score, where=better)
+        np.copyto(self.depth, np.int16(depth), where=better)
+        np.copyto(self.quantized, quantized, where=better, casting="same_kind")
+        np.copyto(self.seconds, seconds, where=better)
 
-    def or_else(self, other: "_Best") -> "_Best":
-        none = (self.depth == 0) & (other.depth > 0)
-        self.depth[none], self.quantized[none], self.seconds[none] = (
-            other.depth[none],
-            other.quantized[none],
-            other.seconds[none],
-        )
-        self.fallback[none] = FASTEST
-        return self
+    def put(self, rows: Ints, other: "_Best") -> None:
+        for name in ("depth", "quantized", "seconds", "fallback"):
+            getattr(self, name)[rows] = getattr(other, name)
 
     def or_head(self, devices: Devices, constants: Constants) -> "_Best":
         none = self.depth == 0

@@ -28,7 +28,7 @@ DEPTHS = {"strong": (18, 24), "moderate": (11, 17), "weak": (4, 10)}
 # of 80 Jetsons report.
 BANDWIDTHS = {"3g": (1.0, 3.0), "4g": (5.0, 50.0), "wifi_testbed": (1.0, 30.0), "lan": (100.0, 1000.0)}
 # Sustained TFLOP/s and number of modes per class when the fastest is 6 times the slowest; other spreads stretch it
-# about the fastest.
+# about the geometric middle.
 SIX = {"strong": (2.0, 3.0, 8), "moderate": (1.0, 1.6, 4), "weak": (0.5, 0.8, 4)}
 SPREADS = {"3x": 3.0, "6x": 6.0, "20x": 20.0}
 FREE_SHARE = (0.75, 1.0)  # of a board's free memory, when memory is the board's own; assumed
@@ -104,11 +104,11 @@ def _modes(board: Board, spec: FleetSpec) -> tuple[PowerMode, ...]:
 def _levels(board: Board, spread: float) -> tuple[PowerMode, ...]:
     """Modes of a class in a fleet whose fastest device is `spread` times its slowest, as clocks that give them."""
     low, high, count = SIX[board.device_class]
-    top = SIX["strong"][1]
+    middle = (SIX["weak"][0] * SIX["strong"][1]) ** 0.5
     full = max(board.modes, key=lambda mode: mode.units * mode.clock_mhz)
     modes = []
     for level, tera in enumerate(np.linspace(low, high, count)):
-        stretched = top * (tera / top) ** (np.log(spread) / np.log(6.0))
+        stretched = middle * (tera / middle) ** (np.log(spread) / np.log(6.0))
         clock = stretched * 1e6 / (board.sustained * full.units * board.lanes * 2)
         modes.append(
             PowerMode(

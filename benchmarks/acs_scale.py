@@ -1,0 +1,97 @@
+"""How long ACS takes, and how much memory, from a hundred devices to a million.
+
+    python -m benchmarks.acs_scale            # writes acs_scale.csv
+    python -m benchmarks.acs_scale --json     # prints [{"devices": ..., "seconds": ..., "megabytes": ...}]
+
+24 layers, the default rule after its first round; `draw_seconds` is the drawing of the fleet's statuses before it.
+Each size runs in a process of its own on one core; seconds are the median of five, megabytes what the process's peak
+grew by, fleet included.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedquad import acs, discover, fleet
+from fedquad.cost import cost_model
+from fedquad.shapes import SHAPES
+from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
+from fedquad.store.environment import environment
+
+SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)
+REPEATS = 5
+
+
+def measure(size: int) -> dict[str, Any]:
+    """Draw and configure a fleet of so many devices."""
+    before = peak_megabytes()
+    boards = {"jetson-agx-xavier": 3 * size // 10, "jetson-xavier-nx": 3 * size // 10, "jetson-tx2": 4 * size // 10}
+    devices = fleet.resolve(FleetSpec(boards=boards, spread="6x"), discover.boards())
+    cost = cost_model(SHAPES["roberta-large"], ModelSpec(), TrainingSpec(batch=32), CostSpec(sequence=128), labels=3)
+    norms = np.exp(0.08 * np.arange(cost.layers))
+    drawing = [timed(lambda: fleet.draw(devices, cost, 0, 1)) for _ in range(REPEATS)]
+    statuses = fleet.draw(devices, cost, 0, 1)
+    known = acs.describe(cost, statuses, np.full(size, 123))
+    first = acs.decide(acs.Settings(), known, cost.constants, np.ones(cost.layers), 0.0)
+    mean = float(first.seconds.mean())
+    choosing = [timed(lambda: acs.decide(acs.Settings(), known, cost.constants, norms, mean)) for _ in range(REPEATS)]
+    return {
+        "devices": size,
+        "seconds": round(statistics.median(choosing), 5),
+        "megabytes": round(peak_megabytes() - before, 1),
+        "draw_seconds": round(statistics.median(drawing), 5),
+    }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def rows() -> list[dict[str, Any]]:
+    found = []
+    for size in SIZES:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+            found.append(own.submit(measure, size).result())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
+    wants_json = parser.parse_args().json
+    found = rows()
+    if wants_json:
+        print(json.dumps(found))
+        return
+    facts = environment(threads=1)
+    kept = {"device": facts["machine"], "python": facts["python"], "numpy": facts["numpy"], "commit": facts["commit"]}
+    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*found[0], *kept, "date"])
+        writer.writeheader()
+        writer.writerows({**row, **kept, "date": datetime.date.today().isoformat()} for row in found)
+    for row in found:
+        print(
+            f"{row['devices']:>9} devices  {row['seconds']:8.4f} s  {row['megabytes']:7.1f} MB"
+            f"  drawn in {row['draw_seconds']:.4f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
