@@ -134,9 +134,9 @@ class FleetSpec:
     deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
 
     def __post_init__(self) -> None:
-        require(bool(self.boards) and sum(self.boards.values()) >= 1, "fleet.boards", dict(self.boards), "a fleet has at least one device")
         for board, count in self.boards.items():
             require(count >= 0, f"fleet.boards.{board}", count, "a count is not negative")
+        require(bool(self.boards) and sum(self.boards.values()) >= 1, "fleet.boards", dict(self.boards), "a fleet has at least one device")
         require(self.mode_rounds >= 1, "fleet.mode_rounds", self.mode_rounds, "a mode lasts at least one round")
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")

@@ -63,7 +63,7 @@ def run(
     from fedquad.store import campaign as store
 
     spec = edge.campaign_spec(source, methods=methods, rounds=rounds, seeds=seeds, settings=settings or ())
-    folder = store.campaign(name or edge.campaign_name(source))
+    folder = store.campaign(edge.campaign_name(source) if name is None else name)
     if fresh and (aside := folder.set_aside()):
         print(f"the old campaign is now {aside.name}", file=sys.stderr)
     _run(folder, spec, as_json)

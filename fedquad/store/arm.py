@@ -137,13 +137,13 @@ class ArmFolder:
                 path.with_suffix(".safetensors").unlink()
 
 
-def _tensors(state: ServerState) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _tensors(state: ServerState) -> dict[str, np.ndarray]:
     memo = {f"memo.{name}": value for name, value in state.memo.items() if isinstance(value, np.ndarray)}
     adapter = {f"adapter.{name}": array for name, array in adapters.flatten(state.adapter).items()}
     return {**adapter, **memo, "gradient_norms": state.gradient_norms}
 
 
-def _state(manifest: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ServerState:  # type: ignore[type-arg]
+def _state(manifest: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ServerState:
     def group(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 

@@ -65,7 +65,9 @@ class CampaignFolder:
     def summarise(self) -> dict[str, Any]:
         """Derive the summary from the arms as they stand."""
         spec = self.stored_spec()
-        arms, digests, environment = [], {}, {}
+        arms: list[dict[str, Any]] = []
+        digests: dict[str, str] = {}
+        environment: dict[str, Any] = {}
         for label, method, params, seed in planned_arms(spec):
             folder = self.arm(label, seed)
             about = folder.description()

@@ -63,12 +63,13 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        return load(path.read_bytes())
+        tensors: dict[str, np.ndarray] = load(path.read_bytes())
+        return tensors
     except (OSError, SafetensorError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error

@@ -28,8 +28,7 @@ def hold(path: Path, name: str) -> Iterator[None]:
             raise LockedError(f"campaign {name!r} is being run by {holder}; wait for it or give another --name") from None
         try:
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())  # no buffer: a full disk shows here
         except OSError as error:
             raise disk_error(error, path) from error
         yield
