@@ -1,0 +1,151 @@
+"""The campaign commands over campaigns made by hand: what they print, for people and as JSON."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import handmade
+import pytest
+from commands import Said, fedquad
+
+from fedquad.cli import check
+from fedquad.spec import plain
+from fedquad.store import campaign as store
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: Any, capsys: Any) -> Any:
+    handmade.home_is(tmp_path / "home", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, columns: int = 100) -> Said:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        return fedquad(capsys, monkeypatch, *arguments)
+
+    return run
+
+
+def test_a_home_without_campaigns_says_how_to_begin(run: Any) -> None:
+    said = run("campaign", "list")
+    assert (said.code, "fedquad campaign run" in said.out) == (0, True)
+    assert run("campaign", "list", "--json").document["campaigns"] == []
+
+
+def test_list_shows_how_far_each_campaign_is(run: Any) -> None:
+    handmade.make("done", handmade.spec("fedlora", "fedlora:oracle"))
+    handmade.make("half", handmade.spec(rounds=4), 2)
+    handmade.make("lost", handmade.spec(rounds=4), 1).arm("fedlora", 0).note_failure("no device answered")
+    rows = {row["campaign"]: row for row in run("campaign", "list", "--json").document["campaigns"]}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "done": "finished",
+        "half": "stopped",
+        "lost": "failed",
+    }
+    assert (rows["half"]["rounds_done"], rows["half"]["rounds"]) == (2, 4)
+    assert "done" in run("campaign", "list").out
+
+
+def test_a_campaign_that_is_being_run_says_so(run: Any) -> None:
+    described = handmade.spec(rounds=4)
+    with handmade.make("busy", described, 1).open(described):
+        assert run("campaign", "show", "busy", "--json").document["state"] == "running"
+
+
+def test_show_as_json_is_the_summary_unrounded_with_spec_and_state(run: Any) -> None:
+    folder = handmade.make("one", handmade.spec())
+    document = run("campaign", "show", "one", "--json").document
+    assert document["spec"] == plain(handmade.spec())
+    assert document["state"] == "finished"
+    assert document["arms"] == folder.summarise()["arms"]
+    assert document["arms"][0]["rounds"][0]["accuracy"] == 0.3 + 0.1
+
+
+def test_show_names_figures_settings_fleet_and_digests(run: Any) -> None:
+    handmade.make("one", handmade.spec())
+    out = run("campaign", "show", "one").out
+    for words in ("60.0", "15.0 MB", "4.5 kJ", "2 jetson-tx2", "rounds", "an abacus", "a" * 64, "finished"):
+        assert words in out, out
+
+
+def test_the_fleet_says_how_it_is_priced(run: Any) -> None:
+    from fedquad.spec import CostSpec
+
+    handmade.make("own", handmade.spec())
+    handmade.make("big", handmade.spec(cost=CostSpec(priced_as="roberta-base")))
+    assert "those of mini, the model trained" in " ".join(run("campaign", "show", "own").out.split())
+    assert "those of roberta-base, though mini is trained" in " ".join(run("campaign", "show", "big").out.split())
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_tables_fit_their_terminal_and_lose_nothing(run: Any, columns: int, seeds: tuple[int, ...]) -> None:
+    handmade.make("wide", handmade.spec("fedlora", "fedlora:oracle", seeds=seeds))
+    for arguments in (("campaign", "show", "wide"), ("campaign", "list"), ("campaign", "presets")):
+        lines = run(*arguments, columns=columns).out.splitlines()
+        assert max(len(line) for line in lines if not line.startswith("wide:")) <= columns
+        assert not any("…" in line for line in lines)
+
+
+def test_a_failed_arm_shows_why(run: Any) -> None:
+    handmade.make("lost", handmade.spec(rounds=4), 1).arm("fedlora", 0).note_failure("no device answered, twice")
+    assert "fedlora s0 failed: no device answered, twice" in run("campaign", "show", "lost").out
+
+
+def test_a_finished_campaign_prints_its_table_and_says_so(run: Any, monkeypatch: Any) -> None:
+    tracked = handmade.make("some", handmade.spec())
+    write_spec("some.yaml")
+    note_tracked(tracked)
+    for arguments in (("campaign", "run", "some.yaml"), ("campaign", "resume", "some")):
+        said = run(*arguments)
+        assert said.code == 0
+        assert "has finished" in said.err
+        assert "--fresh" in said.err
+        for words in ("60.0", "fedquad campaign show some", "mlflow ui --backend-store-uri sqlite:///", "/best"):
+            assert words in said.out, said.out
+        assert run(*arguments, "--json").document == tracked.summary()
+
+
+def test_presets_say_what_they_are_for(run: Any) -> None:
+    rows = {row["preset"]: row["about"] for row in run("campaign", "presets", "--json").document["presets"]}
+    assert rows["quickstart"]
+    assert all(about for about in rows.values())
+    assert "quickstart" in run("campaign", "presets").out
+
+
+def test_the_keys_of_set_are_listed_with_what_they_mean(run: Any) -> None:
+    said = run("campaign", "run", "--keys", columns=200)
+    assert said.code == 0
+    assert "training.learning_rate" in said.out
+    assert "AdamW learning rate" in said.out
+
+
+def test_verify_needs_a_finished_round(run: Any) -> None:
+    handmade.make("none", handmade.spec(), 0)
+    assert run("campaign", "verify", "none").code == 3
+
+
+def test_verify_names_the_round_and_what_differs_around_it(run: Any, tmp_path: Path) -> None:
+    stored = handmade.make("twice", handmade.spec(), 2)
+    again = store.CampaignFolder(tmp_path / "again" / "twice")
+    shutil.copytree(stored.path, again.path)
+    same = check.compare(stored, again.path, handmade.spec(), 2)
+    assert (same["rounds_compared"], same["differences"]) == (2, [])
+    assert "all bits the same" in check.describe(same)
+
+    rounds = again.arm("fedlora", 0).rounds()
+    changed = [rounds[0], {**rounds[1], "state_digest": "f" * 64}]
+    (again.arm("fedlora", 0).path / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in changed))
+    other = check.compare(stored, again.path, handmade.spec(), 2)
+    assert [d["round"] for d in other["differences"]] == [2]
+    assert "fedlora s0 round 2" in check.describe(other)
+    assert "machine: an abacus -> " in check.blame(other)
+
+
+def write_spec(name: str) -> None:
+    Path(name).write_text(json.dumps(plain(handmade.spec())))  # JSON is YAML
+
+
+def note_tracked(folder: store.CampaignFolder) -> None:
+    for arm in folder.arms():
+        (arm.path / "tracking.json").write_text('{"status": "FINISHED", "sent_rounds": 3}')
