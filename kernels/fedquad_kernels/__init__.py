@@ -4,7 +4,7 @@ They know nothing of models or hooks: matrices go in, codes come out, the same b
 """
 
 from fedquad_kernels.bits import pack_bits, pack_bits_many, unpack_bits
-from fedquad_kernels.gelu_code import gelu_backward, gelu_code
+from fedquad_kernels.gelu import gelu_backward, gelu_code
 from fedquad_kernels.int8_block import block_dequantize, block_quantize
 from fedquad_kernels.int8_slab import BlockSlab, slab_dequantize, slab_quantize
 

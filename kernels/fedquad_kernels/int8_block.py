@@ -52,14 +52,17 @@ def block_quantize_reference(x_RC: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     """Quantize with torch operations alone; the definition that the kernel is held to."""
     rows, cols = x_RC.shape
     down, across = scales_shape(rows, cols)
-    x = F.pad(x_RC.float(), (0, across * BLOCK - cols, 0, down * BLOCK - rows)).view(down, BLOCK, across * BLOCK)
+    x = x_RC.float()
+    if rows % BLOCK or cols % BLOCK:
+        x = F.pad(x, (0, across * BLOCK - cols, 0, down * BLOCK - rows))
+    x = x.view(down, BLOCK, across * BLOCK)
     # Rows first: a reduction over the outer dimension is vectorised, 0.07 ms against 1.5 ms for vector_norm(inf)
     # over both at 2048x256 on one core.
     amax = torch.maximum(x.amax(1), -x.amin(1)).view(down, across, BLOCK).amax(2)
     is_bad = ~(amax < torch.inf)
     scales = torch.where(is_bad, torch.nan, (amax * (1 / 127)).clamp_min(LEAST_SCALE))
     inverse = torch.where(is_bad, 0.0, 1 / scales)
-    v = x * inverse.repeat_interleave(BLOCK, 1).unsqueeze(1)
+    v = x * _over_rows(inverse)
     if x.device.type != "cpu" or is_bad.any():  # asking a GPU would wait for it
         v = v.nan_to_num_(0.0)
     codes = v.round_().to(torch.int8).view(down * BLOCK, across * BLOCK)
@@ -70,11 +73,17 @@ def block_dequantize_reference(codes_RC: torch.Tensor, scales: torch.Tensor, dty
     """Dequantize with torch operations alone."""
     rows, cols = codes_RC.shape
     down, across = scales_shape(rows, cols)
-    row_scales = scales.repeat_interleave(BLOCK, 1).unsqueeze(1)
-    if rows % BLOCK == 0 and cols % BLOCK == 0:
-        return codes_RC.to(torch.float32).view(down, BLOCK, cols).mul_(row_scales).view(rows, cols).to(dtype)
-    x = codes_RC * row_scales.expand(down, BLOCK, -1).reshape(down * BLOCK, -1)[:rows, :cols]
-    return x.to(dtype)
+    codes = codes_RC.to(torch.float32)
+    if rows % BLOCK or cols % BLOCK:
+        codes = F.pad(codes, (0, across * BLOCK - cols, 0, down * BLOCK - rows))
+    x = codes.view(down, BLOCK, across * BLOCK).mul_(_over_rows(scales)).view(down * BLOCK, across * BLOCK)
+    return x[:rows, :cols].contiguous().to(dtype)
+
+
+def _over_rows(of_blocks: torch.Tensor) -> torch.Tensor:
+    """Return each block's number once for each of its columns, shaped (down, 1, cols)."""
+    down, across = of_blocks.shape
+    return of_blocks.unsqueeze(2).expand(down, across, BLOCK).reshape(down, 1, across * BLOCK)
 
 
 @jit

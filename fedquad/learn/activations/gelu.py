@@ -1,4 +1,4 @@
-"""Let GELU keep a byte of its derivative for each element instead of its input (fedquad_kernels.gelu_code).
+"""Let GELU keep a byte of its derivative for each element instead of its input (fedquad_kernels.gelu).
 
 The forward is the module's own, so that the loss stays the same to the bit; the codes of the erf and of the tanh
 formula differ, and every way of writing either formula has the same derivative. Other activations are left to the
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from fedquad_kernels import gelu_backward, gelu_code
-from fedquad_kernels.gelu_code import Kind
+from fedquad_kernels.gelu import Kind
 from torch import nn
 from torch.autograd.function import once_differentiable
 from transformers import activations

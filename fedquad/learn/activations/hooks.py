@@ -44,8 +44,7 @@ def key_of(run: torch.Tensor) -> Key:
 
 def unpack(packed: Packed) -> torch.Tensor:
     """Return the tensor for the backward pass; it may run on autograd's own thread."""
-    with torch.no_grad():
-        return packed.restore()
+    return packed.restore()
 
 
 class Recorder:

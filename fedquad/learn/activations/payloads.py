@@ -145,4 +145,5 @@ class Normalized:
     def restore(self) -> torch.Tensor:
         weight, bias = (None if p is None else p.restore() for p in self.affine)
         x = self.source.restore().view(self.shape)
+        # Everything here is detached: a second derivative must not go through this recomputation.
         return F.layer_norm(x, list(self.normalized_shape), weight, bias, self.eps)

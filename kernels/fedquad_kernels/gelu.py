@@ -2,7 +2,7 @@
 
 Autograd keeps x, the largest tensor of a transformer layer, only to evaluate gelu'(x), which is bounded. A fixed code
 
-    code = round((gelu'(x) - 1/2) / STEP + 127.5)        gelu' ~ (code - 127.5) * STEP + 1/2        STEP = 0.5 / 101.5
+    code = round((gelu'(x) - 1/2) / STEP - 1/2) + 128        gelu' ~ (code - 127.5) * STEP + 1/2        STEP = 0.5 / 101.5
 
 needs no scales, is blind to outliers, reaches 0 and 1 exactly, and is off by at most 0.0028 for any x (a half step is
 0.0025). The derivative's odd part is a polynomial of degree 15 in x clamped to +-4 (a minimax fit, off by 2.8e-4):
@@ -42,15 +42,17 @@ def gelu_backward(grad: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
 
 def gelu_code_reference(x: torch.Tensor, kind: Kind) -> torch.Tensor:
     """Encode with torch operations alone; a NaN takes the code of a derivative of 0."""
-    code = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    code = torch.empty(x.shape, dtype=torch.int8, device=x.device)
     if x.device.type != "cpu":
-        return code.copy_(_steps(x, kind))
-    for part, out in zip(x.view(-1).split(CHUNK), code.view(-1).split(CHUNK)):
-        out.copy_(_steps(part, kind))
-    return code
+        code.copy_(_signed_code(x, kind))
+    else:
+        for part, out in zip(x.view(-1).split(CHUNK), code.view(-1).split(CHUNK)):
+            out.copy_(_signed_code(part, kind))
+    # A CPU converts to int8 five times as fast as to uint8 (0.03 against 0.14 ms at 2048x256); this is code - 128.
+    return code.view(torch.uint8).bitwise_xor_(128)
 
 
-def _steps(x: torch.Tensor, kind: Kind) -> torch.Tensor:
+def _signed_code(x: torch.Tensor, kind: Kind) -> torch.Tensor:
     limit = CLAMP[kind]
     u = x.float().clamp(-limit, limit).nan_to_num_(-limit)
     t = u * u
@@ -58,7 +60,7 @@ def _steps(x: torch.Tensor, kind: Kind) -> torch.Tensor:
     v = t * highest
     for power in reversed(lower[1:]):
         v.add_(power).mul_(t)
-    return v.add_(lower[0]).mul_(u).add_(127.5).round_()
+    return v.add_(lower[0]).mul_(u).sub_(0.5).round_()
 
 
 def gelu_backward_reference(grad: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -79,9 +81,9 @@ def _gelu_code_kernel(x_ptr, code_ptr, length, limit, c0, c1, c2, c3, c4, c5, c6
     v = (v + c3) * t
     v = (v + c2) * t
     v = (v + c1) * t
-    v = (v + c0) * u + 127.5
-    v = (v + 12582912.0) - 12582912.0
-    tl.store(code_ptr + at, v.to(tl.int32).to(tl.uint8), mask=at < length)
+    v = (v + c0) * u - 0.5
+    v = (v + 12582912.0) - 12582912.0  # to nearest even, as in int8_block
+    tl.store(code_ptr + at, (v.to(tl.int32) + 128).to(tl.uint8), mask=at < length)
 
 
 @jit
