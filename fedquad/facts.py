@@ -54,6 +54,7 @@ class RoundFacts:
     memory_violations: int
     participants: int  # devices that were asked
     failures: int  # devices planned for that gave no update
+    sitting_out: int = 0  # devices that could be asked, but that the method has no work for
     mean_depth: float
     mean_quantized: float
     holders: tuple[int, ...]  # n_l: devices that trained each layer
@@ -82,7 +83,8 @@ def round_facts(plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores
     losses = [loss for loss in outcome.losses.values() if math.isfinite(loss)]
     layers = len(outcome.state.gradient_norms)
     answered = [a for a, _ in asked if a.device not in outcome.failures]
-    waits = {a.device: outcome.timing.round_seconds - outcome.seconds.get(a.device, 0.0) for a, _ in asked}
+    waits = _waits(plan, outcome)
+    spent = [*(e for _, e in asked), *(e for _, e in plan.survey)]
     idle = sum(float(statuses.idle_watts[device]) * wait for device, wait in waits.items())
     return RoundFacts(
         round=plan.round,
@@ -97,12 +99,13 @@ def round_facts(plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores
         elapsed_seconds=outcome.state.clock_seconds,
         mean_wait_seconds=outcome.timing.mean_wait_seconds,
         mean_seconds=outcome.timing.mean_seconds,
-        upload_bytes=sum(e.upload_bytes for a, e in asked if a.device not in outcome.failures),
-        download_bytes=sum(e.download_bytes for _, e in asked),
-        energy_joules=sum(e.joules for _, e in asked) + sum(e.joules for e in plan.survey) + idle,
+        upload_bytes=sum(e.upload_bytes for a, e in (*asked, *plan.survey) if a.device not in outcome.failures),
+        download_bytes=sum(e.download_bytes for e in spent),
+        energy_joules=sum(e.joules for e in spent) + idle,
         memory_violations=len(plan.over_memory),
         participants=len(asked),
         failures=len(outcome.failures),
+        sitting_out=len(statuses.participants) - len(plan.assignments),
         mean_depth=float(np.mean(depths)) if depths else 0.0,
         mean_quantized=float(np.mean([len(a.quantized) for a, _ in asked])) if asked else 0.0,
         holders=tuple(sum(layer in a.trained for a in answered) for layer in range(layers)),
@@ -114,7 +117,15 @@ def round_facts(plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores
     )
 
 
+def _waits(plan: Plan, outcome: Outcome) -> dict[int, float]:
+    """Seconds that each asked device waited for the others, its survey counted as work."""
+    surveyed = {a.device: e.seconds for a, e in plan.survey}
+    busy = {a.device: surveyed.get(a.device, 0.0) + outcome.seconds.get(a.device, 0.0) for a, _ in plan.asked}
+    return {device: outcome.timing.round_seconds - seconds for device, seconds in busy.items()}
+
+
 def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str, Any]]:
+    waits = _waits(plan, outcome)
     for a, estimate in zip(plan.assignments, plan.estimates):
         seconds = outcome.seconds.get(a.device, 0.0)
         status = statuses[a.device]
@@ -129,7 +140,7 @@ def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str
             "quantized": list(a.quantized),
             "ranks": list(a.ranks),
             "seconds": seconds,
-            "wait_seconds": outcome.timing.round_seconds - seconds if a.device in outcome.seconds else 0.0,
+            "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
             "predicted_seconds": estimate.seconds,
             "peak_bytes": estimate.peak_bytes,
             "failure": outcome.failures.get(a.device, ""),

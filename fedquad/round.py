@@ -27,8 +27,8 @@ class Plan:
     assignments: tuple[Assignment, ...]
     estimates: tuple[CostEstimate, ...]
     refused: Mapping[int, str]  # device -> why it is not asked (strict memory)
-    over_memory: tuple[int, ...]  # devices whose assignment exceeds their memory
-    survey: tuple[CostEstimate, ...] = ()
+    over_memory: tuple[int, ...]  # devices whose assignment or survey exceeds their memory
+    survey: tuple[tuple[Assignment, CostEstimate], ...] = ()  # what was measured before planning, priced
 
     @property
     def size(self) -> int:
@@ -92,14 +92,14 @@ def plan_round(
     *,
     seed: int,
     attempt: int = 0,
-    surveyed: tuple[CostEstimate, ...] = (),
+    surveyed: tuple[tuple[Assignment, CostEstimate], ...] = (),
 ) -> Plan:
     """Let the method plan, check that the plan keeps its contract, and price every assignment."""
     number = state.round + 1
     assignments = tuple(strategy.plan(state, statuses, world, rng.stream(seed, attempt, number, "plan")))
     check_plan(assignments, statuses, world)
     estimates = tuple(cost.estimate(a, world.cost, statuses[a.device]) for a in assignments)
-    over = tuple(a.device for a, e in zip(assignments, estimates) if e.peak_bytes > statuses.memory_bytes[a.device])
+    over = _over_memory(zip(assignments, estimates), statuses)
     refused = {}
     if world.memory_policy == "strict":
         refused = {
@@ -113,12 +113,27 @@ def plan_round(
         assignments=assignments,
         estimates=estimates,
         refused=refused,
-        over_memory=over,
+        over_memory=tuple(sorted(over | _over_memory(surveyed, statuses))),
         survey=surveyed,
     )
 
 
-def check_plan(assignments: Iterable[Assignment], statuses: Statuses, world: World) -> None:
+def plan_survey(
+    strategy: Strategy, state: ServerState, statuses: Statuses, world: World
+) -> tuple[tuple[Assignment, CostEstimate], ...]:
+    """What the method wants measured before it plans, priced; under strict memory only what fits."""
+    wanted = tuple(strategy.survey(state, statuses, world))
+    check_plan(wanted, statuses, world, least_steps=0)
+    priced = tuple((a, cost.estimate(a, world.cost, statuses[a.device])) for a in wanted)
+    over = _over_memory(priced, statuses) if world.memory_policy == "strict" else set()
+    return tuple((a, e) for a, e in priced if a.device not in over)
+
+
+def _over_memory(priced: Iterable[tuple[Assignment, CostEstimate]], statuses: Statuses) -> set[int]:
+    return {a.device for a, e in priced if e.peak_bytes > statuses.memory_bytes[a.device]}
+
+
+def check_plan(assignments: Iterable[Assignment], statuses: Statuses, world: World, least_steps: int = 1) -> None:
     """Refuse a plan no device could carry out: the fault is the method's, so it ends the arm."""
     seen: set[int] = set()
     for a in assignments:
@@ -130,7 +145,7 @@ def check_plan(assignments: Iterable[Assignment], statuses: Statuses, world: Wor
             (set(a.trained) <= present, f"trains layers {a.trained}, which are not all present"),
             (set(a.quantized) <= set(a.trained), f"quantizes layers {a.quantized}, which it does not train"),
             (len(a.ranks) == len(a.present) and min(a.ranks, default=1) >= 1, f"has ranks {a.ranks} for {len(present)} layers"),
-            (a.steps >= 1, f"has {a.steps} steps"),
+            (a.steps >= least_steps, f"has {a.steps} steps"),
         ):
             if not holds:
                 raise MethodError(f"round plan: device {a.device} {what}")
@@ -149,7 +164,7 @@ def finish_round(
     asked = len(plan.asked)
     is_quorate = ledger.answered > 0 and ledger.answered >= quorum * asked
     timing = clock.barrier(list(ledger.seconds.values()), [device not in ledger.failures for device in ledger.seconds])
-    surveyed = clock.barrier([e.seconds for e in plan.survey], [True] * len(plan.survey))
+    surveyed = clock.barrier([e.seconds for _, e in plan.survey], [True] * len(plan.survey))
     timing = clock.Timing(
         round_seconds=timing.round_seconds + surveyed.round_seconds,
         mean_seconds=timing.mean_seconds + surveyed.mean_seconds,

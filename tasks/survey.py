@@ -6,22 +6,23 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import cost
-from fedquad.types import CostEstimate, Statuses
+from fedquad import round as rounds
+from fedquad.types import Assignment, CostEstimate, Statuses
 from tasks.aggregate import spooled_updates
 from tasks.dispatch import train_all
 from tasks.session import Arm
 
 
 @task(name="survey", task_run_name="round {arm.number} - survey", cache_policy=NO_CACHE, persist_result=False)
-async def survey(arm: Arm, statuses: Statuses, attempt: int) -> tuple[Statuses, tuple[CostEstimate, ...]]:
-    """The statuses with every answer under `signals`, and what the measuring was priced at."""
-    wanted = arm.strategy.survey(arm.state, statuses, arm.world)
-    asked = tuple((a, cost.estimate(a, arm.world.cost, statuses[a.device])) for a in wanted)
+async def survey(
+    arm: Arm, statuses: Statuses, attempt: int
+) -> tuple[Statuses, tuple[tuple[Assignment, CostEstimate], ...]]:
+    """The statuses with every answer under `signals`, and what was asked with its price."""
+    asked = rounds.plan_survey(arm.strategy, arm.state, statuses, arm.world)
     await train_all(arm, asked, arm.number, attempt, kind="survey")
     signals: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
-    for update in spooled_updates(arm, [a.device for a in wanted], kind="survey"):
+    for update in spooled_updates(arm, [a.device for a, _ in asked], kind="survey"):
         for name, values in update.signals.items():
             table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))
             table[update.device] = values
-    return replace(statuses, signals=signals), tuple(estimate for _, estimate in asked)
+    return replace(statuses, signals=signals), asked
