@@ -125,11 +125,22 @@ class Sending:
 
         try:
             self._send(finished)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST" or not self.cursor["run_id"]:
+        except MlflowException:
+            if not self._is_gone():
                 raise
             self.cursor = _new_cursor(self.uri)
             self._send(finished)
+
+    def _is_gone(self) -> bool:
+        """Whether our run was deleted, for now or for good."""
+        from mlflow.exceptions import MlflowException
+
+        if not self.cursor["run_id"]:
+            return False
+        try:
+            return bool(self.client.get_run(self.cursor["run_id"]).info.lifecycle_stage == "deleted")
+        except MlflowException as error:
+            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
     def _send(self, finished: bool) -> None:
         rounds = self.arm.rounds()
