@@ -26,8 +26,8 @@ class Round:
     mean_seconds: float
     mean_depth: float
     mean_quantized: float
-    bottom_devices: int  # that train the lowest layer
-    fallbacks: int  # that have no candidate in time, or none at all
+    bottom_devices: float  # that train the lowest layer
+    fallbacks: float  # that have no candidate in time, or none at all
 
 
 def select(

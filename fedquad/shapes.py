@@ -5,6 +5,7 @@ From each model's published config.json; `mini` is the embedded backbone.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fedquad.errors import SpecError, one_of
 from fedquad.types import ModelShape
@@ -34,6 +35,28 @@ SHAPES: Mapping[str, ModelShape] = {
         replace(_DEBERTA, name="deberta-v3-large", **_LARGE),  # type: ignore[arg-type]
     )
 }
+
+
+def from_config(name: str, config: Mapping[str, Any]) -> ModelShape:
+    """The shape that a Hugging Face config.json describes."""
+    try:
+        return ModelShape(
+            name=name,
+            architecture=config["model_type"],
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            intermediate=config["intermediate_size"],
+            heads=config["num_attention_heads"],
+            vocabulary=config["vocab_size"],
+            positions=config["max_position_embeddings"],
+            position_buckets=max(config.get("position_buckets", 0), 0) if config.get("relative_attention") else 0,
+            key_value_heads=config.get("num_key_value_heads") or 0,
+            dropout=config.get("hidden_dropout_prob", 0.0),
+        )
+    except KeyError as error:
+        raise SpecError(
+            f"model {name!r}: its config.json has no {error.args[0]}; price it as another (cost.priced_as)"
+        ) from None
 
 
 def shape_named(name: str, layers: int) -> ModelShape:

@@ -1,0 +1,103 @@
+"""A plan in a terminal: devices, rules side by side, one device's candidates. Numbers are rounded here only."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fedquad import planning
+from fedquad.acs import FALLBACKS
+from fedquad.cli.tables import NONE, scaled, seconds, titled
+from fedquad.forecast import Round
+from fedquad.planning import RULES, Answer
+
+SHOWN_DEVICES = 100
+
+
+def plan(
+    planned: Answer, compared: Mapping[str, Round], spreads: Mapping[str, Mapping[str, Round]], width: int
+) -> Group:
+    """Devices, this round's rules, and the rules at wider spreads."""
+    question = planned.question
+    title = f"round {question.round}, {question.settings.rule} ACS, t_avg {seconds(planned.mean_seconds)}"
+    parts: list[Group | Text] = [titled(title, _devices(planned)), Text(), titled("this round", _rules(compared))]
+    for name, rounds in spreads.items():
+        parts += [Text(), titled(f"{planning.PLAYED_ROUNDS} rounds at a speed spread of {name}", _rules(rounds))]
+    left = len(planned.devices) - SHOWN_DEVICES
+    note = [f"{left} more devices; --json has all."] if left > 0 else []
+    note.append(
+        f"Memory, seconds and bytes are those of {question.cost.name}, batch {question.cost.batch}, sequence "
+        f"{question.cost.sequence}; {question.steps} steps a round. Bottom: devices that train the lowest layer."
+    )
+    return Group(*parts, Text(), *(Text(line, style="dim") for line in note))
+
+
+def _devices(planned: Answer) -> Table:
+    question, last = planned.question, float(np.max(planned.choices.seconds, initial=0.0))
+    table = _table(("device", "class", "mode"), ("free", "speed", "d", "a", "time", "peak", "wait"), ("fallback",))
+    for row in range(min(len(planned.devices), SHOWN_DEVICES)):
+        device = int(question.there[row])
+        status, estimated = question.statuses[device], planning.estimate_of(planned, row)
+        table.add_row(
+            question.names[device],
+            status.device_class,
+            status.mode,
+            scaled(status.memory_bytes, "B"),
+            scaled(status.flops, "FLOP/s"),
+            str(planned.choices.depth[row]),
+            str(planned.choices.quantized[row]),
+            seconds(estimated.seconds) if estimated else NONE,
+            scaled(estimated.peak_bytes, "B") if estimated else NONE,
+            seconds(last - estimated.seconds) if estimated else NONE,
+            FALLBACKS[planned.choices.fallback[row]],
+        )
+    return table
+
+
+def _rules(rounds: Mapping[str, Round]) -> Table:
+    table = _table(("rule",), ("round", "mean wait", "mean d", "mean a", "bottom", "fallbacks"))
+    for name, one in rounds.items():
+        table.add_row(
+            RULES[name],
+            seconds(one.round_seconds),
+            seconds(one.mean_wait_seconds),
+            f"{one.mean_depth:.1f}",
+            f"{one.mean_quantized:.1f}",
+            f"{one.bottom_devices:.1f}",
+            f"{one.fallbacks:.1f}",
+        )
+    return table
+
+
+def explained(planned: Answer, row: int, width: int) -> Group:
+    """Every depth of one device, and what became of it."""
+    question = planned.question
+    status = question.statuses[int(question.there[row])]
+    title = (
+        f"device {question.names[status.device]}: {scaled(status.memory_bytes, 'B')}, {scaled(status.flops, 'FLOP/s')}"
+    )
+    table = _table((), ("d", "a", "G", "t", "R"), ("outcome",))
+    for one in planning.explained(planned, row):
+        style = "bold" if one.why.startswith("chosen") else None if one.fits else "dim"
+        figures = (f"{one.gain:.4g}", seconds(one.seconds), NONE if one.reward is None else f"{one.reward:.4g}")
+        table.add_row(
+            str(one.depth),
+            str(one.quantized) if one.fits else NONE,
+            *(figures if one.fits else (figures[0], NONE, NONE)),
+            one.why,
+            style=style,
+        )
+    return titled(title, table)
+
+
+def _table(left: tuple[str, ...], right: tuple[str, ...], more: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in more:
+        table.add_column(name, overflow="fold")
+    return table
