@@ -12,18 +12,18 @@ from fedquad.errors import ServiceError
 
 
 def check_api(url: str) -> None:
-    """Pass an API on loopback, or one that refuses a request without a password; raise on any other."""
-    if is_loopback(urlsplit(url).hostname or ""):
-        return
+    """Pass an API on loopback, or one that refuses a request without a password; raise on any other, and on one that is not there."""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/admin/version", timeout=10):
-            pass
+            is_open = True
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            return
-        raise ServiceError(f"Prefect's API at {url} answers {error.code}; is PREFECT_API_URL right?") from None
-    except OSError as error:
-        raise ServiceError(f"Prefect's API at {url} does not answer ({error}); start it, or unset PREFECT_API_URL") from None
+        if error.code not in (401, 403):
+            raise ServiceError(f"Prefect's API at {url} answers {error.code}; is PREFECT_API_URL right?") from None
+        is_open = False
+    except (OSError, ValueError) as error:
+        raise ServiceError(f"Prefect's API at {url!r} does not answer ({error}); start it, or unset PREFECT_API_URL") from None
+    if not is_open or is_loopback(urlsplit(url).hostname or ""):
+        return
     raise ServiceError(
         f"Prefect's API at {url} listens beyond this machine and asks for no password: anyone who reaches it runs code on its workers; "
         f"set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING here"

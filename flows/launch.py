@@ -5,14 +5,17 @@ after the other they take twice as long on two cores.
 """
 
 import asyncio
+import logging
 import os
 from typing import Any
 
+from fedquad.errors import FedquadError
 from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
 from fedquad.store.campaign import home
 from flows import settings
+from flows.guard import check_api
 from flows.server import TemporaryServer
 from tasks import prepare
 from tasks.progress import LISTENER, Listener
@@ -27,7 +30,10 @@ def run(spec: CampaignSpec, name: str, *, listener: Listener | None = None, unti
 async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, Any]:
     folder = campaign_folder(name)
     settings.apply(home())
-    server = None if os.environ.get("PREFECT_API_URL") else TemporaryServer()
+    server: TemporaryServer | None = TemporaryServer()
+    if api := os.environ.get("PREFECT_API_URL"):
+        check_api(api)
+        server = None
     pool = Pool(cores(spec.training.threads), spec.training.threads)
     with folder.open(spec):
         try:
@@ -51,6 +57,20 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
 
 
 def _import_flow() -> Any:
+    from prefect.logging.configuration import setup_logging
+
     from flows.campaign import campaign
 
+    setup_logging()  # later calls, Prefect's own, leave the handlers as they are
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_news)
     return campaign
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the console needs to hear it: an error meant for the user is shown in one line by whoever called us, once.
+
+    Prefect's own log, which its UI shows, keeps the traceback.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, FedquadError) and "Finished in state Failed" not in record.getMessage()
