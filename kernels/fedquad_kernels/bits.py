@@ -75,14 +75,16 @@ def _pack_bits_kernel(table_ptr, ALIGNED: tl.constexpr, ROWS: tl.constexpr, FIEL
     mask_ptr, bits_ptr = tl.load(row), tl.multiple_of(tl.load(row + 1).to(tl.pointer_type(tl.uint8)), 16)
     length = tl.load(row + 2)
     byte = (tile - tl.load(row + 5)) * TILE + tl.arange(0, TILE).to(tl.int64)
+    count = (length + 7) // 8
     if ALIGNED:
-        words = tl.load(mask_ptr.to(tl.pointer_type(tl.int64)) + byte, mask=byte * 8 < length, other=0)
-        bits = (words * 0x0102040810204080) >> 56
+        count = tl.multiple_of(count, 16)
+        words_ptr = tl.multiple_of(mask_ptr.to(tl.pointer_type(tl.int64)), 16)
+        bits = (tl.load(words_ptr + byte, mask=byte < count, other=0) * 0x0102040810204080) >> 56
     else:
         element = byte[:, None] * 8 + tl.arange(0, 8)[None, :]
         mask = tl.load(mask_ptr.to(tl.pointer_type(tl.uint8)) + element, mask=element < length, other=0)
         bits = tl.sum(mask.to(tl.int32) << tl.arange(0, 8)[None, :], axis=1)
-    tl.store(bits_ptr + byte, bits.to(tl.uint8), mask=byte * 8 < length)
+    tl.store(bits_ptr + byte, bits.to(tl.uint8), mask=byte < count)
 
 
 @jit
@@ -102,7 +104,7 @@ def pack_bits_triton(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         rows.append((mask.data_ptr(), outs[-1].data_ptr(), mask.numel(), 0, 0, tiles))
         tiles += -(-outs[-1].numel() // TILE_BYTES)
     padded = padded_table(rows)
-    aligned = all(mask.data_ptr() % 8 == 0 and mask.numel() % 8 == 0 for mask in masks)  # whole words
+    aligned = all(mask.data_ptr() % 16 == 0 and mask.numel() % 128 == 0 for mask in masks)
     table = device_table(padded, masks[0].device)
     with torch.cuda.device_of(masks[0]):
         _pack_bits_kernel[(tiles,)](table, aligned, len(padded), FIELDS, TILE_BYTES, **LAUNCH)

@@ -2,7 +2,7 @@
 
 Autograd keeps x, the largest tensor of a transformer layer, only to evaluate gelu'(x), which is bounded. A fixed code
 
-    code = round((gelu'(x) - 1/2) / STEP - 1/2) + 128        gelu' ~ (code - 127.5) * STEP + 1/2        STEP = 0.5 / 101.5
+    code = round((gelu'(x) - 1/2) / STEP - 1/2) + 128      gelu' ~ (code - 127.5) * STEP + 1/2      STEP = 0.5 / 101.5
 
 needs no scales, is blind to outliers, reaches 0 and 1 exactly, and is off by at most 0.0028 for any x (a half step is
 0.0025). The derivative's odd part is a polynomial of degree 15 in x clamped to +-4 (a minimax fit, off by 2.8e-4):
