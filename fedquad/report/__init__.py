@@ -1,0 +1,1 @@
+"""What a campaign looks like: figures and tables from facts (matplotlib, imported where a figure is drawn)."""
