@@ -56,6 +56,7 @@ class TemporaryServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             preexec_fn=die_with_parent,
+            start_new_session=True,  # Ctrl-C is for us: the server has still to hear how the flows ended
         )
 
     def wait(self) -> None:

@@ -96,6 +96,7 @@ class Pool:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fedquad.learn.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment, limit=LINE_LIMIT,
+            start_new_session=True,  # Ctrl-C is for the process that owns the pool
         )  # fmt: skip
         self._processes.add(process)
         return process
