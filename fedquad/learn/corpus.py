@@ -17,6 +17,7 @@ import numpy as np
 
 from fedquad import rng
 from fedquad.errors import DeviceError
+from fedquad.learn.source import hub_problem
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.spec import DataSpec
 from fedquad.types import Ints
@@ -124,15 +125,23 @@ def _rows(corpus: Corpus, split: str, source: str) -> Rows | None:
 def _from_folder(folder: Path, split: str) -> Rows | None:
     if not folder.is_dir():
         raise DeviceError(f"data.source is {str(folder)!r}, but there is no such folder on this machine")
-    known = sorted(file for file in folder.rglob("*") if file.suffix in ENDINGS)
     for name in (split, split.partition("_")[0]):  # MNLI's validation_matched may be called validation
-        files = [f for f in known if f.stem == name or f.stem.startswith(f"{name}-") or f.parent.name == name]
-        if files:
-            return _joined([_read(file) for file in files])
+        for ending in ENDINGS:  # one format: the same rows may be there in several
+            places = (f"{name}{ending}", f"{name}-*{ending}", f"data/{name}-*{ending}", f"{name}/*{ending}")
+            files = sorted(file for place in places for file in folder.glob(place))
+            if files:
+                return _joined([_read(file) for file in files])
     return None
 
 
 def _read(file: Path) -> Rows:
+    try:
+        return _parse(file)
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"{file} cannot be read as {file.suffix[1:]}: {' '.join(str(error).split())}") from error
+
+
+def _parse(file: Path) -> Rows:
     if file.suffix == ".parquet":
         from pyarrow import parquet  # type: ignore[import-untyped]
 
@@ -143,20 +152,24 @@ def _read(file: Path) -> Rows:
         records = (
             list(csv.DictReader(text)) if file.suffix == ".csv" else [json.loads(line) for line in text if line.strip()]
         )
-    return {key: [record[key] for record in records] for key in (records[0] if records else {})}
+    return {key: [record.get(key) for record in records] for key in (records[0] if records else {})}
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    return {key: [value for part in parts for value in part[key]] for key in parts[0]}
+    return {key: [value for part in parts for value in part.get(key, ())] for key in parts[0]}
 
 
 def _from_hub(corpus: Corpus, split: str) -> Rows | None:
     import datasets
 
+    problem, was_offline = hub_problem(), datasets.config.HF_HUB_OFFLINE
     try:
+        datasets.config.HF_HUB_OFFLINE = was_offline or bool(problem)  # then it goes to its cache at once
         loaded = datasets.load_dataset(corpus.hub, corpus.config)
     except Exception as error:  # the network, the Hub and the cache each fail in ways of their own
-        raise missing(corpus, "", type(error).__name__) from error
+        raise missing(corpus, "", problem or type(error).__name__) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
     if split not in loaded:
         return None
     part = loaded[split]

@@ -55,7 +55,7 @@ def has_weights(folder: Path) -> bool:
 
 def _snapshot(name: str) -> Path:
     """Prefer what is cached: a fleet that was offline yesterday must not need the network today."""
-    from huggingface_hub import constants, list_repo_files, snapshot_download
+    from huggingface_hub import list_repo_files, snapshot_download
 
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
@@ -65,13 +65,26 @@ def _snapshot(name: str) -> Path:
         cached: Exception | None = error
     else:
         cached = None
-    if constants.HF_HUB_OFFLINE:
-        raise absent(name, "HF_HUB_OFFLINE is set") from cached
+    if problem := hub_problem():
+        raise absent(name, problem) from cached
     try:
         is_safe = any(file.endswith(".safetensors") for file in list_repo_files(name))
         return Path(snapshot_download(name, allow_patterns=[*TEXT, *(SAFE if is_safe else PICKLED)]))
     except Exception as error:
         raise absent(name, type(error).__name__) from error
+
+
+def hub_problem() -> str:
+    """Say why the Hub cannot be used; empty if it can. Asked first, since its own client retries for half a minute."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception as error:  # whatever its HTTP client of the day raises
+        return f"no network, {type(error).__name__}"
+    return ""
 
 
 def absent(name: str, reason: str) -> DeviceError:
