@@ -53,7 +53,9 @@ def cut(adapter: Adapter, layers: Iterable[int], ranks: Iterable[int]) -> Adapte
     return Adapter(
         layers={
             layer: {
-                target: Lora(freeze(np.ascontiguousarray(pair.a[:rank])), freeze(np.ascontiguousarray(pair.b[:, :rank])))
+                target: Lora(
+                    freeze(np.ascontiguousarray(pair.a[:rank])), freeze(np.ascontiguousarray(pair.b[:, :rank]))
+                )
                 for target, pair in adapter.layers[layer].items()
             }
             for layer, rank in zip(layers, ranks)
@@ -99,12 +101,14 @@ def unflatten(tensors: Mapping[str, Array32]) -> Adapter:
     for layer_number, targets in pairs.items():
         for target, factors in targets.items():
             if len(factors) != 2:
-                raise ValueError(f"layer {layer_number}, {target}: only factor {next(iter(factors))!r} is there, a LoRA pair has two")
+                raise ValueError(
+                    f"layer {layer_number}, {target}: only factor {next(iter(factors))!r} is there, a LoRA pair has two"
+                )
     layers = {layer: {t: Lora(f["a"], f["b"]) for t, f in targets.items()} for layer, targets in sorted(pairs.items())}
     return Adapter(layers=layers, head=head)
 
 
-def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:  # type: ignore[type-arg]
+def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in order of name."""
     sha = hashlib.sha256()
     for name, array in sorted(tensors.items()):

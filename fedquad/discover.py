@@ -31,7 +31,8 @@ def modules(package: str) -> tuple[str, ...]:
 def boards() -> Mapping[str, Board]:
     """Every board's profile, by name (`jetson-tx2` is devices/jetson_tx2.py)."""
     return {
-        name.replace("_", "-"): importlib.import_module(f"fedquad.devices.{name}").BOARD for name in modules("fedquad.devices")
+        name.replace("_", "-"): importlib.import_module(f"fedquad.devices.{name}").BOARD
+        for name in modules("fedquad.devices")
     }
 
 
@@ -77,7 +78,9 @@ def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
             raise SpecError(f"method {name!r} has no parameter {key!r}; it has: {', '.join(accepted) or 'none'}")
     made = make(**({"variant": variant} if variant else {}), **(params or {}))
     if not isinstance(made, Strategy):
-        raise MethodError(f"{name}.strategy(...) returned {type(made).__name__}; it must return a fedquad.strategy.Strategy")
+        raise MethodError(
+            f"{name}.strategy(...) returned {type(made).__name__}; it must return a fedquad.strategy.Strategy"
+        )
     return made
 
 

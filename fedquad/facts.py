@@ -76,7 +76,9 @@ def state_digest(state: ServerState) -> str:
     return adapters.tensors_digest({**adapters.flatten(state.adapter), **memo, "gradient_norms": state.gradient_norms})
 
 
-def round_facts(plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores, walls: Mapping[str, float]) -> RoundFacts:
+def round_facts(
+    plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores, walls: Mapping[str, float]
+) -> RoundFacts:
     """Gather a round's figures from what was planned, what came back and how it scored."""
     asked = plan.asked
     depths = [len(a.trained) for a, _ in asked]
@@ -147,7 +149,9 @@ def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str
         }
 
 
-def arm_summary(label: str, method: str, params: Mapping[str, Any], seed: int, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def arm_summary(
+    label: str, method: str, params: Mapping[str, Any], seed: int, rounds: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """An arm's part of summary.json, from its rounds as stored; the target's figures are added by `summary`."""
     accuracies = [r["accuracy"] for r in rounds]
     return {
@@ -166,7 +170,9 @@ def arm_summary(label: str, method: str, params: Mapping[str, Any], seed: int, r
     }
 
 
-def summary(campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any) -> dict[str, Any]:
+def summary(
+    campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any
+) -> dict[str, Any]:
     """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
     best = [arm["best_accuracy"] for arm in arms if arm["best_accuracy"] is not None]
     goal = target if target is not None else min(best, default=None)

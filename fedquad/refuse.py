@@ -60,7 +60,7 @@ def _head_reasons(update: Update, like: Adapter) -> Iterator[str]:
         yield from _tensor_reasons(f"head {name}", found, like.head[name].shape)
 
 
-def _tensor_reasons(name: str, found: np.ndarray, shape: tuple[int, ...]) -> Iterator[str]:  # type: ignore[type-arg]
+def _tensor_reasons(name: str, found: np.ndarray, shape: tuple[int, ...]) -> Iterator[str]:
     if found.shape != shape:
         yield f"{name} has shape {found.shape}, not {shape}"
     elif found.dtype != np.float32:

@@ -141,10 +141,16 @@ def check_plan(assignments: Iterable[Assignment], statuses: Statuses, world: Wor
         for holds, what in (
             (a.device not in seen, "is planned twice"),
             (0 <= a.device < len(statuses) and bool(statuses.available[a.device]), "is not available this round"),
-            (list(a.present) == sorted(present) and present <= set(range(world.layers)), f"has present layers {a.present}"),
+            (
+                list(a.present) == sorted(present) and present <= set(range(world.layers)),
+                f"has present layers {a.present}",
+            ),
             (set(a.trained) <= present, f"trains layers {a.trained}, which are not all present"),
             (set(a.quantized) <= set(a.trained), f"quantizes layers {a.quantized}, which it does not train"),
-            (len(a.ranks) == len(a.present) and min(a.ranks, default=1) >= 1, f"has ranks {a.ranks} for {len(present)} layers"),
+            (
+                len(a.ranks) == len(a.present) and min(a.ranks, default=1) >= 1,
+                f"has ranks {a.ranks} for {len(present)} layers",
+            ),
             (a.steps >= least_steps, f"has {a.steps} steps"),
         ):
             if not holds:
@@ -153,7 +159,13 @@ def check_plan(assignments: Iterable[Assignment], statuses: Statuses, world: Wor
 
 
 def finish_round(
-    strategy: Strategy, state: ServerState, plan: Plan, sent: Mapping[int, str], updates: Iterable[Update], *, quorum: float
+    strategy: Strategy,
+    state: ServerState,
+    plan: Plan,
+    sent: Mapping[int, str],
+    updates: Iterable[Update],
+    *,
+    quorum: float,
 ) -> Outcome:
     """Merge the updates, given in plan order and read one at a time, into the next state.
 

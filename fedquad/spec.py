@@ -45,7 +45,9 @@ class ModelSpec:
     alpha: float = about("LoRA alpha at that rank; the scale alpha/r is the same for every rank of a campaign.", 8.0)
     dropout: float = about("LoRA dropout.", 0.1)
     targets: tuple[str, ...] = about("Modules that get LoRA; empty means query and value or their equivalents.", ())
-    attention: Literal["eager", "sdpa"] = about("Attention implementation; the paper's memory figures are eager's.", "eager")
+    attention: Literal["eager", "sdpa"] = about(
+        "Attention implementation; the paper's memory figures are eager's.", "eager"
+    )
     precision: Literal["fp32", "tf32", "bf16"] = about("Arithmetic of training.", "fp32")
     max_length: int = about("Tokens an example is cut to.", 32)
 
@@ -69,7 +71,8 @@ class DataSpec:
     validation: int | None = about("Validation examples, which choose the best round; empty means all.", None)
     test: int | None = about("Test examples, which tables report; empty means all.", None)
     partition: Literal["class_mix", "dirichlet", "iid", "column"] = about(
-        "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, or by a column.", "class_mix"
+        "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, or by a column.",
+        "class_mix",
     )
     alpha: float = about("Dirichlet concentration; smaller is more skewed.", 10.0)
     column: str = about("The column of the natural split, for partition `column`.", "")
@@ -81,7 +84,12 @@ class DataSpec:
             size = getattr(self, key)
             require(size is None or size >= 1, f"data.{key}", size, "a split holds at least one example")
         require(self.alpha > 0, "data.alpha", self.alpha, "a Dirichlet concentration is positive")
-        require((self.partition == "column") == bool(self.column), "data.column", self.column, "it goes with partition: column, and only there")
+        require(
+            (self.partition == "column") == bool(self.column),
+            "data.column",
+            self.column,
+            "it goes with partition: column, and only there",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +101,20 @@ class TrainingSpec:
     steps: int | None = about("Local optimizer steps a round; empty means one epoch over the device's examples.", None)
     batch: int = about("Examples a step.", 8)
     learning_rate: float = about("AdamW learning rate of the first round.", 3e-3)
-    schedule: Literal["cosine", "constant"] = about("How the rate goes over the rounds; it is constant inside one.", "cosine")
+    schedule: Literal["cosine", "constant"] = about(
+        "How the rate goes over the rounds; it is constant inside one.", "cosine"
+    )
     weight_decay: float = about("AdamW weight decay.", 0.0)
     clip: float = about("Gradient norm is clipped to this; 0 means never.", 1.0)
-    padding: Literal["max", "longest"] = about("Pad to model.max_length (the paper's protocol) or to the batch's longest.", "max")
+    padding: Literal["max", "longest"] = about(
+        "Pad to model.max_length (the paper's protocol) or to the batch's longest.", "max"
+    )
     threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)
 
     def __post_init__(self) -> None:
-        require(self.steps is None or self.steps >= 1, "training.steps", self.steps, "a device trains at least one step")
+        require(
+            self.steps is None or self.steps >= 1, "training.steps", self.steps, "a device trains at least one step"
+        )
         require(self.batch >= 1, "training.batch", self.batch, "a batch holds at least one example")
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "a learning rate is positive")
         require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
@@ -115,28 +129,41 @@ class FleetSpec:
     __pydantic_config__: ClassVar[Any] = FORBID
 
     boards: Mapping[str, int] = about(
-        "How many devices of each board.", factory=lambda: {"jetson-agx-xavier": 3, "jetson-xavier-nx": 3, "jetson-tx2": 3}
+        "How many devices of each board.",
+        factory=lambda: {"jetson-agx-xavier": 3, "jetson-xavier-nx": 3, "jetson-tx2": 3},
     )
-    modes: Mapping[str, tuple[str, ...]] = about("Power modes that take part, by board; a board left out keeps its usual ones.", factory=dict)
+    modes: Mapping[str, tuple[str, ...]] = about(
+        "Power modes that take part, by board; a board left out keeps its usual ones.", factory=dict
+    )
     mode_rounds: int = about("Rounds until each device draws another power mode.", 10)
     memory: Literal["depth", "board"] = about(
-        "Free memory: the bytes of a LoRA depth drawn per class and round (the paper's way), or the board's own.", "depth"
+        "Free memory: the bytes of a LoRA depth drawn per class and round (the paper's way), or the board's own.",
+        "depth",
     )
     spread: Literal["boards", "3x", "6x", "20x"] = about(
         "Speeds from the boards' power modes, or drawn per class with this ratio of fastest to slowest.", "boards"
     )
-    bandwidth: Literal["none", "3g", "4g", "wifi_testbed", "lan"] = about("Network preset; none means that traffic takes no time.", "none")
+    bandwidth: Literal["none", "3g", "4g", "wifi_testbed", "lan"] = about(
+        "Network preset; none means that traffic takes no time.", "none"
+    )
     availability: float = about("Probability that a device can be asked in a round.", 1.0)
     dropout: float = about("Probability that a device that was asked never answers.", 0.0)
     jitter: float = about("Standard deviation of the time really taken, relative to the predicted.", 0.0)
     trace: str = about("A FedScale-style trace of capacities and behaviour (JSON or CSV) instead of the draw.", "")
-    pools: Mapping[str, str] = about("Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict)
+    pools: Mapping[str, str] = about(
+        "Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict
+    )
     deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
 
     def __post_init__(self) -> None:
         for board, count in self.boards.items():
             require(count >= 0, f"fleet.boards.{board}", count, "a count is not negative")
-        require(bool(self.boards) and sum(self.boards.values()) >= 1, "fleet.boards", dict(self.boards), "a fleet has at least one device")
+        require(
+            bool(self.boards) and sum(self.boards.values()) >= 1,
+            "fleet.boards",
+            dict(self.boards),
+            "a fleet has at least one device",
+        )
         require(self.mode_rounds >= 1, "fleet.mode_rounds", self.mode_rounds, "a mode lasts at least one round")
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
@@ -156,18 +183,32 @@ class CostSpec:
 
     __pydantic_config__: ClassVar[Any] = FORBID
 
-    priced_as: str = about("Charge time, memory and bytes as for this model (roberta-base, roberta-large, ...); empty: the one trained.", "")
-    batch: int | None = about("Batch size charged; empty means training.batch, or 32 when priced as another model.", None)
-    sequence: int | None = about("Sequence length charged; empty means model.max_length, or 128 when priced as another model.", None)
+    priced_as: str = about(
+        "Charge time, memory and bytes as for this model (roberta-base, roberta-large, ...); empty: the one trained.",
+        "",
+    )
+    batch: int | None = about(
+        "Batch size charged; empty means training.batch, or 32 when priced as another model.", None
+    )
+    sequence: int | None = about(
+        "Sequence length charged; empty means model.max_length, or 128 when priced as another model.", None
+    )
     quantization: Literal["paper", "roofline", "measured"] = about(
         "Seconds of INT8 activations: the paper's 0.75 c_d a layer, bytes over bandwidth, or the profile's.", "paper"
     )
-    memory: Literal["analytic", "paper", "measured"] = about("Bytes of activations: counted, the paper's ratios, or the profile's.", "analytic")
+    memory: Literal["analytic", "paper", "measured"] = about(
+        "Bytes of activations: counted, the paper's ratios, or the profile's.", "analytic"
+    )
     profile: str = about("A file that `fedquad profile` wrote, for `measured`.", "")
 
     def __post_init__(self) -> None:
         wants = "measured" in (self.quantization, self.memory)
-        require(wants == bool(self.profile), "cost.profile", self.profile, "a profile goes with `measured`, and only with it")
+        require(
+            wants == bool(self.profile),
+            "cost.profile",
+            self.profile,
+            "a profile goes with `measured`, and only with it",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,16 +217,24 @@ class ArmSpec:
 
     __pydantic_config__: ClassVar[Any] = FORBID
 
-    method: str = about("Method, with its variant after a colon: fedlora, fedlora:oracle, or a file.py of one's own.", "fedlora")
+    method: str = about(
+        "Method, with its variant after a colon: fedlora, fedlora:oracle, or a file.py of one's own.", "fedlora"
+    )
     label: str = about("Name of the arm in tables and folders; empty means the method's.", "")
     params: Mapping[str, Scalar] = about("The method's hyper-parameters.", factory=dict)
     memory_policy: Literal["default", "strict", "flag"] = about(
-        "What happens to an assignment that exceeds its device's memory: refused, or run and counted; default is the method's.", "default"
+        "What happens to an assignment that exceeds its device's memory: refused, or run and counted; default is the method's.",
+        "default",
     )
 
     def __post_init__(self) -> None:
         require(bool(self.method), "arms.method", self.method, "an arm has a method")
-        require("/" not in self.label and not self.name.startswith("."), "arms.label", self.name, "a label names a folder: no slash, no leading dot")
+        require(
+            "/" not in self.label and not self.name.startswith("."),
+            "arms.label",
+            self.name,
+            "a label names a folder: no slash, no leading dot",
+        )
 
     @property
     def name(self) -> str:
@@ -207,16 +256,25 @@ class CampaignSpec:
     seeds: tuple[int, ...] = about("Each arm runs once a seed.", (0,))
     rounds: int = about("Rounds an arm runs at most.", 10)
     stop: Literal["rounds", "target"] = about("Run all rounds, or end an arm once it reaches the target.", "rounds")
-    target_accuracy: float | None = about("Accuracy that speed is compared at; empty means the lowest of the arms' best.", None)
+    target_accuracy: float | None = about(
+        "Accuracy that speed is compared at; empty means the lowest of the arms' best.", None
+    )
     participation: float = about("Share of the available devices that is asked each round.", 1.0)
     quorum: float = about("Share of the asked devices that must answer; a round below it is tried once more.", 0.5)
-    keep_every: int = about("Keep the state of every so many rounds, besides the last two and the best; 0 keeps no others.", 0)
+    keep_every: int = about(
+        "Keep the state of every so many rounds, besides the last two and the best; 0 keeps no others.", 0
+    )
 
     def __post_init__(self) -> None:
         require(len(self.arms) >= 1, "arms", self.arms, "a campaign has at least one arm")
         names = [arm.name for arm in self.arms]
         require(len(set(names)) == len(names), "arms", names, "each arm needs a label of its own")
-        require(len(self.seeds) >= 1 and len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "seeds are distinct, at least one")
+        require(
+            len(self.seeds) >= 1 and len(set(self.seeds)) == len(self.seeds),
+            "seeds",
+            self.seeds,
+            "seeds are distinct, at least one",
+        )
         require(all(seed >= 0 for seed in self.seeds), "seeds", self.seeds, "a seed is not negative")
         require(self.rounds >= 1, "rounds", self.rounds, "a campaign has at least one round")
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
@@ -224,7 +282,12 @@ class CampaignSpec:
         require(self.keep_every >= 0, "keep_every", self.keep_every, "it is not negative")
         target = self.target_accuracy
         require(target is None or 0 < target <= 1, "target_accuracy", target, "an accuracy lies in (0, 1]")
-        require(self.stop == "rounds" or target is not None, "stop", self.stop, "stopping at the target needs target_accuracy")
+        require(
+            self.stop == "rounds" or target is not None,
+            "stop",
+            self.stop,
+            "stopping at the target needs target_accuracy",
+        )
 
 
 def read_yaml(text: str, where: str) -> dict[str, Any]:
@@ -277,7 +340,9 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Name what differs between two plain specs: `rounds: 10 -> 20`."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
-        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+        return [
+            line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
 
 

@@ -72,7 +72,9 @@ class Strategy:
 
     plan: Callable[[ServerState, Statuses, World, np.random.Generator], tuple[Assignment, ...]]
     init: Callable[[Adapter, World], Memo] = no_memo
-    survey: Callable[[ServerState, Statuses, World], tuple[Assignment, ...]] = no_survey  # what to measure before planning
+    survey: Callable[[ServerState, Statuses, World], tuple[Assignment, ...]] = (
+        no_survey  # what to measure before planning
+    )
     send: Callable[[ServerState, Assignment], Adapter] = send_global  # what a device starts from
     weigh: Weigh = aggregate.uniform
     apply: Callable[[ServerState, Totals], ServerState] = move_by_mean

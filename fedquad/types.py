@@ -191,8 +191,12 @@ class Update:
     round: int
     based_on: str  # digest of the adapter it was sent
     delta: Adapter  # the trained layers and the head; empty when the device failed
-    gradient_norms: Mapping[int, float] = field(default_factory=dict)  # mean over steps of |grad of (A, B)|_2, per trained layer
-    signals: Mapping[str, Floats] = field(default_factory=dict)  # a probe's answer, e.g. squared gradient norms per layer
+    gradient_norms: Mapping[int, float] = field(
+        default_factory=dict
+    )  # mean over steps of |grad of (A, B)|_2, per trained layer
+    signals: Mapping[str, Floats] = field(
+        default_factory=dict
+    )  # a probe's answer, e.g. squared gradient norms per layer
     report: Report = field(default_factory=Report)
 
 
@@ -216,7 +220,9 @@ class ModelLayout:
     digest: str  # of the backbone's weights
     layer_path: str  # where the transformer layers live: roberta.encoder.layer
     targets: Mapping[str, tuple[int, int]]  # LoRA target inside a layer -> (in, out): attention.self.query -> (64, 64)
-    head: Mapping[str, tuple[int, ...]]  # parameters every device trains, by full name -> shape: classifier.dense.weight
+    head: Mapping[
+        str, tuple[int, ...]
+    ]  # parameters every device trains, by full name -> shape: classifier.dense.weight
     head_modules: tuple[str, ...]  # the modules they belong to: classifier
     head_std: float  # standard deviation their matrices start with; vectors start at zero
     labels: int

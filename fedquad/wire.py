@@ -62,7 +62,12 @@ def update(document: Mapping[str, Any], tensors: Mapping[str, Array32]) -> Updat
     report["loss"] = float("nan") if report["loss"] is None else report["loss"]
     delta = adapters.unflatten(tensors)
     if adapters.digest(delta) != document["delta"]:
-        return failed(document["device"], document["round"], document["based_on"], "its tensors do not have the digest it reported")
+        return failed(
+            document["device"],
+            document["round"],
+            document["based_on"],
+            "its tensors do not have the digest it reported",
+        )
     return Update(
         device=document["device"],
         round=document["round"],
@@ -77,4 +82,6 @@ def update(document: Mapping[str, Any], tensors: Mapping[str, Array32]) -> Updat
 def failed(device: int, round: int, based_on: str, reason: str, seconds: float = 0.0) -> Update:
     """The update of a device that has none."""
     nothing = Adapter(layers={}, head={})
-    return Update(device=device, round=round, based_on=based_on, delta=nothing, report=Report(failure=reason, seconds=seconds))
+    return Update(
+        device=device, round=round, based_on=based_on, delta=nothing, report=Report(failure=reason, seconds=seconds)
+    )

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from typing import Any, TypeVar, cast
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
 
 from fedquad.errors import ArmFailedError, FedquadError
 from fedquad.strategy import no_survey
+from fedquad.types import Assignment, CostEstimate
 from tasks.aggregate import aggregate
 from tasks.collect import collect
 from tasks.configure import configure
@@ -21,6 +24,8 @@ from tasks.session import CURRENT, Arm
 from tasks.survey import survey
 from tasks.track import track
 
+T = TypeVar("T")
+
 
 @flow(name="arm", flow_run_name="{label}-s{seed}", persist_result=False)
 async def arm(label: str, seed: int, until: int | None = None) -> State:
@@ -28,7 +33,7 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
     session = CURRENT.get()
     try:
         work = open_arm(session, label, seed)
-        tracking = asyncio.ensure_future(asyncio.sleep(0))
+        tracking: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
         while not is_finished(session.spec, work.folder.rounds(), until):
             await run_round(work)
             await tracking  # MLflow hears of a round while the next one trains
@@ -42,18 +47,24 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
     return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.rounds()[-1]['accuracy']:.4f}")
 
 
+def as_is(record: T) -> T:
+    """Hand a record to a task without Prefect looking into its every field (50 ms for a plan of 100 devices)."""
+    return cast(T, quote(record))
+
+
 async def run_round(work: Arm) -> None:
     """status -> (survey) -> configure -> train -> aggregate -> evaluate -> record; below the quorum it is tried once more."""
     began = time.monotonic()
     for attempt in (0, 1):
-        statuses, surveyed = await collect(work), ()
+        statuses = await collect(work)
+        surveyed: tuple[tuple[Assignment, CostEstimate], ...] = ()
         if work.strategy.survey is not no_survey:
             statuses, surveyed = await survey(work, statuses, attempt)
         plan = await configure(work, statuses, attempt, surveyed)
         started = time.monotonic()
-        sent = await dispatch(work, quote(plan))
+        sent = await dispatch(work, as_is(plan))
         trained = time.monotonic()
-        outcome = await aggregate(work, quote(plan), sent)
+        outcome = await aggregate(work, as_is(plan), sent)
         if outcome.is_quorate:
             break
         work.state = outcome.state
@@ -63,7 +74,11 @@ async def run_round(work: Arm) -> None:
             f"of them ({next(iter(outcome.failures.values()), 'none was asked')})"
         )
     merged = time.monotonic()
-    scores = await evaluate(work, quote(outcome))
+    scores = await evaluate(work, as_is(outcome))
     done = time.monotonic()
-    walls = {"wall_train_seconds": trained - started, "wall_evaluate_seconds": done - merged, "wall_round_seconds": done - began}
-    await record(work, quote(plan), statuses, quote(outcome), scores, walls)
+    walls = {
+        "wall_train_seconds": trained - started,
+        "wall_evaluate_seconds": done - merged,
+        "wall_round_seconds": done - began,
+    }
+    await record(work, as_is(plan), statuses, as_is(outcome), scores, walls)

@@ -1,18 +1,23 @@
 """The campaign flow: every method on every seed, on the same devices, data and initial adapter."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from enum import Enum
 from typing import Any
 
-from prefect import flow, tags
-from prefect.states import State
+from prefect import flow, runtime, tags
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
 
+from fedquad import discover
 from fedquad.errors import ArmFailedError
 from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
-from flows import launch
+from flows import edge
 from flows.arm import arm
+from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
 from tasks.prepare import current, is_finished, prepare
 from tasks.progress import announce
@@ -21,32 +26,64 @@ from tasks.track import Tracker
 
 ARMS_AT_ONCE = 2  # while one arm merges and records, the other trains: the training processes never idle
 
-run = launch.run
+Preset = Enum("Preset", {name: name for name in discover.presets()}, type=str)  # type: ignore[misc]
 
 
-@flow(name="campaign", flow_run_name="{name}", persist_result=False)
-async def campaign(spec: CampaignSpec, name: str, until: int | None = None) -> dict[str, Any]:
+@flow(name="campaign", flow_run_name=lambda: run_name(runtime.flow_run.parameters), persist_result=False)
+async def campaign(
+    preset: Preset = Preset("quickstart"),
+    name: str = "",
+    methods: list[str] | None = None,
+    rounds: int | None = None,
+    seeds: list[int] | None = None,
+    settings: dict[str, Any] | None = None,
+    spec: CampaignSpec | None = None,
+    until: int | None = None,
+) -> dict[str, Any]:
     """Compare methods. Goes on after the last committed round if a campaign of this name was interrupted.
 
     Args:
-        spec: The campaign.
-        name: Its name, and its folder's.
+        preset: A campaign that is ready to run; the next four fields change it.
+        name: The campaign's name and folder; empty means the preset's.
+        methods: Methods to compare instead of the preset's, with variants after a colon: fedlora:oracle.
+        rounds: Rounds each arm runs at most.
+        seeds: Seeds; each arm runs once for each.
+        settings: Further settings by dotted key, such as training.batch.
+        spec: A whole campaign instead of a preset.
         until: Stop every arm after this round.
     """
+    check_api(PREFECT_API_URL.value())
+    spec = spec or edge.described(preset.value, methods=methods, rounds=rounds, seeds=seeds, settings=settings)
+    name = name or preset.value
     async with AsyncExitStack() as stack:
         session = CURRENT.get(None) or await _open_session(stack, spec, name)
         session.tracker = Tracker(session.folder, spec)
         tag = campaign_tag(session.folder.path)
         await crash_dead_runs(tag)
         planned = [(a.name, seed) for a in spec.arms for seed in spec.seeds]
-        announce("started", campaign=name, arms=[{"label": label, "seed": seed} for label, seed in planned], rounds=spec.rounds)
+        announce(
+            "started",
+            campaign=name,
+            arms=[{"label": label, "seed": seed} for label, seed in planned],
+            rounds=spec.rounds,
+        )
         with tags(tag):
             states = await _run_arms(session, planned, until)
         summary = await asyncio.to_thread(_close, session, planned)
-    failed = [f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()]
+    failed = [
+        f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()
+    ]
     if failed:
-        raise ArmFailedError(f"{len(failed)} of {len(planned)} arms did not finish ({'; '.join(failed)}); the others are complete")
+        raise ArmFailedError(
+            f"{len(failed)} of {len(planned)} arms did not finish ({'; '.join(failed)}); the others are complete"
+        )
     return summary
+
+
+def run_name(parameters: Mapping[str, Any]) -> str:
+    """What the UI calls a run: the campaign's name."""
+    preset = parameters.get("preset")
+    return str(parameters.get("name") or getattr(preset, "value", preset))
 
 
 async def _open_session(stack: AsyncExitStack, spec: CampaignSpec, name: str) -> Session:
@@ -62,7 +99,9 @@ async def _open_session(stack: AsyncExitStack, spec: CampaignSpec, name: str) ->
     return session
 
 
-async def _run_arms(session: Session, planned: list[tuple[str, int]], until: int | None) -> dict[tuple[str, int], State]:
+async def _run_arms(
+    session: Session, planned: list[tuple[str, int]], until: int | None
+) -> dict[tuple[str, int], State]:
     """Run what is not finished, some arms at a time; one arm's failure leaves the others running."""
     places = asyncio.Semaphore(ARMS_AT_ONCE)
 
@@ -70,7 +109,11 @@ async def _run_arms(session: Session, planned: list[tuple[str, int]], until: int
         async with places:
             return await arm(label, seed, until, return_state=True)
 
-    open_arms = [(label, seed) for label, seed in planned if not is_finished(session.spec, session.folder.arm(label, seed).rounds(), until)]
+    open_arms = [
+        (label, seed)
+        for label, seed in planned
+        if not is_finished(session.spec, session.folder.arm(label, seed).rounds(), until)
+    ]
     states = await asyncio.gather(*(run_one(label, seed) for label, seed in open_arms))
     return dict(zip(open_arms, states))
 

@@ -21,7 +21,9 @@ def check_api(url: str) -> None:
             raise ServiceError(f"Prefect's API at {url} answers {error.code}; is PREFECT_API_URL right?") from None
         is_open = False
     except (OSError, ValueError) as error:
-        raise ServiceError(f"Prefect's API at {url!r} does not answer ({error}); start it, or unset PREFECT_API_URL") from None
+        raise ServiceError(
+            f"Prefect's API at {url!r} does not answer ({error}); start it, or unset PREFECT_API_URL"
+        ) from None
     if not is_open or is_loopback(urlsplit(url).hostname or ""):
         return
     raise ServiceError(

@@ -5,6 +5,7 @@ after the other they take twice as long on two cores.
 """
 
 import asyncio
+import atexit
 import logging
 import os
 from typing import Any
@@ -19,6 +20,7 @@ from flows.guard import check_api
 from flows.server import TemporaryServer
 from tasks import prepare
 from tasks.progress import LISTENER, Listener
+from tasks.session import Session
 
 
 def run(spec: CampaignSpec, name: str, *, listener: Listener | None = None, until: int | None = None) -> dict[str, Any]:
@@ -38,10 +40,13 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
     with folder.open(spec):
         try:
             if server is not None:
+                atexit.register(
+                    server.stop
+                )  # registered before prefect is imported, so it runs after Prefect has sent its last logs
                 server.start()
                 os.environ["PREFECT_API_URL"] = server.url
             await pool.start()
-            session = prepare.Session(folder, spec, pool)
+            session = Session(folder, spec, pool)
             preparing = asyncio.create_task(prepare.prepare(session))
             flow = await asyncio.to_thread(_import_flow)
             if server is not None:
@@ -51,9 +56,6 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
                 return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
         finally:
             await pool.close()
-            if server is not None:
-                server.stop()
-                del os.environ["PREFECT_API_URL"]
 
 
 def _import_flow() -> Any:

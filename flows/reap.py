@@ -28,7 +28,9 @@ async def crash_dead_runs(tag: str) -> int:
         dead = await client.read_flow_runs(flow_run_filter=found, limit=200, sort=FlowRunSort.START_TIME_DESC)
         for run in dead:
             if run.id != ours:
-                await client.set_flow_run_state(run.id, Crashed(message="its process ended without a word; found when it was resumed"), force=True)
+                await client.set_flow_run_state(
+                    run.id, Crashed(message="its process ended without a word; found when it was resumed"), force=True
+                )
         if ours is not None and context and context.flow_run:
             await client.update_flow_run(ours, tags={*context.flow_run.tags, tag})
     return len(dead)

@@ -49,7 +49,12 @@ class TemporaryServer:
             "--app-dir", str(Path(found.origin).parents[1]), "--factory", "prefect.server.api.server:create_app",
             "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",
         ]  # fmt: skip
-        environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        environment = {
+            **os.environ,
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_FINAL": "1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", *arguments],
             env=environment,
@@ -66,15 +71,21 @@ class TemporaryServer:
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
-                last = next((line for line in reversed(said.splitlines()) if "Error" in line), said[-200:] or "it said nothing")
-                raise ServiceError(f"Prefect's server ended with code {self._process.returncode}: {last}; `fedquad doctor` checks the versions")
+                last = next(
+                    (line for line in reversed(said.splitlines()) if "Error" in line), said[-200:] or "it said nothing"
+                )
+                raise ServiceError(
+                    f"Prefect's server ended with code {self._process.returncode}: {last}; `fedquad doctor` checks the versions"
+                )
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
                     if answer.status == 200:
                         return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
-        raise ServiceError(f"Prefect's server did not answer on {self.url} within {PATIENCE_SECONDS:.0f} s; set PREFECT_API_URL to one that runs")
+        raise ServiceError(
+            f"Prefect's server did not answer on {self.url} within {PATIENCE_SECONDS:.0f} s; set PREFECT_API_URL to one that runs"
+        )
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:

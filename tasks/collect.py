@@ -8,7 +8,12 @@ from fedquad.types import Statuses
 from tasks.session import Arm
 
 
-@task(name="collect status", task_run_name="round {arm.number} - collect status", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="collect status",
+    task_run_name="round {arm.number} - collect status",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 async def collect(arm: Arm) -> Statuses:
     """What every device reports; the ones that are not sampled this round count as unavailable."""
     statuses = await arm.shared.fleet.statuses(arm.number)

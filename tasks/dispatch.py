@@ -1,8 +1,8 @@
 """Send every device its adapter and configuration, and spool the answers to disk as they arrive.
 
-    spool/sent-1f3a....safetensors    what devices start from, each content once
-    spool/device-0007.safetensors     a device's delta
-    spool/device-0007.json            its answer; written last, so an answer that is there is whole
+spool/sent-1f3a....safetensors    what devices start from, each content once
+spool/device-0007.safetensors     a device's delta
+spool/device-0007.json            its answer; written last, so an answer that is there is whole
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,12 @@ from tasks.progress import announce
 from tasks.session import Arm
 
 
-@task(name="dispatch", task_run_name="round {plan.round} - train {plan.size} devices", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="dispatch",
+    task_run_name="round {plan.round} - train {plan.size} devices",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 async def dispatch(arm: Arm, plan: Plan) -> Mapping[int, str]:
     """Train the whole plan; returns the digest of what each device was sent."""
     return await train_all(arm, plan.asked, plan.round, plan.attempt)

@@ -24,7 +24,9 @@ CHUNK = 256
 BATCH = 64
 
 
-@task(name="evaluate", task_run_name="round {outcome.state.round} - evaluate", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="evaluate", task_run_name="round {outcome.state.round} - evaluate", cache_policy=NO_CACHE, persist_result=False
+)
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
     """Accuracy and loss of what the method hands out."""
     view = arm.strategy.view(outcome.state)
@@ -35,7 +37,9 @@ async def score(arm: Arm, view: Adapter) -> Scores:
     """Accuracy and loss of an adapter on both splits."""
     path, digest = spool(arm, view)
     splits = arm.session.data["splits"]
-    test, validation = await asyncio.gather(*(_split(arm, path, digest, name, splits[name]["size"]) for name in ("test", "validation")))
+    test, validation = await asyncio.gather(
+        *(_split(arm, path, digest, name, splits[name]["size"]) for name in ("test", "validation"))
+    )
     return Scores(
         accuracy=accuracy(test.confusion),
         loss=finite(test.loss),

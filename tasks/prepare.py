@@ -42,7 +42,9 @@ async def prepare(session: Session) -> None:
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
     cache = str(home() / "cache")
-    session.data = await pool.do({"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache})
+    session.data = await pool.do(
+        {"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache}
+    )
     announce("loading", what="model")
     session.opening = {
         "op": "open",
@@ -54,7 +56,9 @@ async def prepare(session: Session) -> None:
     }
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
-    session.cost = cost_model(session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], profile(spec))
+    session.cost = cost_model(
+        session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], profile(spec)
+    )
     drawn = fleet.resolve(spec.fleet, discover.boards())
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
 
@@ -112,7 +116,9 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     world = world_of(session, chosen, strategy, shared)
     folder = session.folder.arm(label, seed)
     about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
-    folder.describe({**about, "digests": shared.digests, "environment": environment(spec.training.threads), "failure": ""})
+    folder.describe(
+        {**about, "digests": shared.digests, "environment": environment(spec.training.threads), "failure": ""}
+    )
     state = folder.latest() or round.begin(strategy, shared.master, world)
     return Arm(session, label, chosen.method, shared, strategy, world, state)
 

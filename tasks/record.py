@@ -17,7 +17,9 @@ from tasks.session import Arm
 
 
 @task(name="record", task_run_name="round {plan.round} - record", cache_policy=NO_CACHE, persist_result=False)
-async def record(arm: Arm, plan: Plan, statuses: Statuses, outcome: Outcome, scores: Scores, walls: Mapping[str, float]) -> RoundFacts:
+async def record(
+    arm: Arm, plan: Plan, statuses: Statuses, outcome: Outcome, scores: Scores, walls: Mapping[str, float]
+) -> RoundFacts:
     """Commit the round; what a kill after this point loses is derived again from the commit."""
     facts = round_facts(plan, outcome, statuses, scores, walls)
     document = facts.to_json()
@@ -59,7 +61,9 @@ async def show_round(arm: Arm, document: Mapping[str, Any]) -> None:
     await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)
     percent = 100.0 * number / spec.rounds
     if arm.progress is None:
-        arm.progress = await acreate_progress_artifact(progress=percent, key=f"{key}-progress", description=f"{arm.name}: rounds done")
+        arm.progress = await acreate_progress_artifact(
+            progress=percent, key=f"{key}-progress", description=f"{arm.name}: rounds done"
+        )
     else:
         await aupdate_progress_artifact(artifact_id=arm.progress, progress=percent)
 
@@ -67,5 +71,3 @@ async def show_round(arm: Arm, document: Mapping[str, Any]) -> None:
 def artifact_key(arm: Arm) -> str:
     """Artifact keys are lower-case words with dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{arm.session.folder.name}-{arm.name}".lower()).strip("-")
-
-

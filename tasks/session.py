@@ -39,7 +39,9 @@ class Session:
 class Seed:
     """What all arms of a seed share, so that they compare: the master adapter, the split, the fleet and its trace."""
 
-    def __init__(self, seed: int, master: Adapter, shards: Path, examples: Any, fleet: DeviceFleet, digests: dict[str, str]) -> None:
+    def __init__(
+        self, seed: int, master: Adapter, shards: Path, examples: Any, fleet: DeviceFleet, digests: dict[str, str]
+    ) -> None:
         self.seed = seed
         self.master = master
         self.shards = shards
@@ -51,7 +53,16 @@ class Seed:
 class Arm:
     """One method on one seed, at work."""
 
-    def __init__(self, session: Session, label: str, method: str, seed: Seed, strategy: Strategy, world: World, state: ServerState) -> None:
+    def __init__(
+        self,
+        session: Session,
+        label: str,
+        method: str,
+        seed: Seed,
+        strategy: Strategy,
+        world: World,
+        state: ServerState,
+    ) -> None:
         self.session = session
         self.label = label
         self.method = method

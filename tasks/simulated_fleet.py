@@ -28,10 +28,15 @@ class SimulatedFleet:
     async def statuses(self, round: int) -> Statuses:
         return fleet.draw(self.drawn, self.cost, self.seed, round)
 
-    async def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    async def train(
+        self, jobs: Sequence[Job], *, round: int, attempt: int
+    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         fates = fleet.fates(self.drawn, self.seed, attempt, round)
         work = [
-            asyncio.ensure_future(self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device]))) for job in jobs
+            asyncio.ensure_future(
+                self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device]))
+            )
+            for job in jobs
         ]
         try:
             for finished in asyncio.as_completed(work):

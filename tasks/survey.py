@@ -20,7 +20,7 @@ async def survey(
     """The statuses with every answer under `signals`, and what was asked with its price."""
     asked = rounds.plan_survey(arm.strategy, arm.state, statuses, arm.world)
     await train_all(arm, asked, arm.number, attempt, kind="survey")
-    signals: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+    signals: dict[str, np.ndarray] = {}
     for update in spooled_updates(arm, [a.device for a, _ in asked], kind="survey"):
         for name, values in update.signals.items():
             table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))

@@ -35,7 +35,9 @@ class WorkPoolFleet:
     async def statuses(self, round: int) -> Statuses:
         return fleet.draw(self.drawn, self.cost, self.seed, round)
 
-    async def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    async def train(
+        self, jobs: Sequence[Job], *, round: int, attempt: int
+    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         work = [asyncio.ensure_future(self._train(job)) for job in jobs]
         try:
             for finished in asyncio.as_completed(work):
@@ -60,7 +62,9 @@ class WorkPoolFleet:
         if run.state is None or not run.state.is_final():
             await cancel(run.id)
             return job.device, failed_answer(job, f"no answer from work pool {pool!r} within {deadline:.0f} s")
-        return job.device, failed_answer(job, f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}")
+        return job.device, failed_answer(
+            job, f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
+        )
 
 
 async def cancel(flow_run_id: Any) -> None:

@@ -14,7 +14,11 @@ def adapter(layers: int = 2, rank: int = 2, width: int = 3, fill: float = 0.0, h
     """An adapter whose every number in layer l is fill + l."""
     return Adapter(
         layers={
-            layer: {"q": Lora(np.full((rank, width), fill + layer, np.float32), np.full((width, rank), fill + layer, np.float32))}
+            layer: {
+                "q": Lora(
+                    np.full((rank, width), fill + layer, np.float32), np.full((width, rank), fill + layer, np.float32)
+                )
+            }
             for layer in range(layers)
         },
         head={"classifier.weight": np.full((2, width), head, np.float32)},
@@ -23,12 +27,26 @@ def adapter(layers: int = 2, rank: int = 2, width: int = 3, fill: float = 0.0, h
 
 def state(of: Adapter, **changes: object) -> ServerState:
     """The state before the first round."""
-    fields = {"round": 0, "adapter": of, "memo": {}, "gradient_norms": np.ones(len(of.layers)), "mean_seconds": 0.0, "clock_seconds": 0.0}
+    fields = {
+        "round": 0,
+        "adapter": of,
+        "memo": {},
+        "gradient_norms": np.ones(len(of.layers)),
+        "mean_seconds": 0.0,
+        "clock_seconds": 0.0,
+    }
     return ServerState(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def assignment(device: int, trained: tuple[int, ...], layers: int = 2, rank: int = 2, **changes: object) -> Assignment:
-    fields = {"device": device, "present": tuple(range(layers)), "trained": trained, "ranks": (rank,) * layers, "steps": 3, "learning_rate": 0.1}
+    fields = {
+        "device": device,
+        "present": tuple(range(layers)),
+        "trained": trained,
+        "ranks": (rank,) * layers,
+        "steps": 3,
+        "learning_rate": 0.1,
+    }
     return Assignment(**{**fields, **changes})  # type: ignore[arg-type]
 
 
@@ -36,11 +54,12 @@ def answer(of: Assignment, sent: Adapter, fill: float, round: int = 1, **report:
     """The update of a device that adds `fill` to every number it trained, and to its head."""
     delta = Adapter(
         layers={
-            layer: {t: Lora(np.full_like(p.a, fill), np.full_like(p.b, fill)) for t, p in sent.layers[layer].items()} for layer in of.trained
+            layer: {t: Lora(np.full_like(p.a, fill), np.full_like(p.b, fill)) for t, p in sent.layers[layer].items()}
+            for layer in of.trained
         },
         head={name: np.full_like(array, fill) for name, array in sent.head.items()},
     )
-    norms = {layer: fill for layer in of.trained}
+    norms = dict.fromkeys(of.trained, fill)
     return Update(
         device=of.device,
         round=round,
@@ -57,7 +76,14 @@ def pricing(name: str = "roberta-base", layers: int = 12) -> CostModel:
 
 def world(cost: CostModel | None = None, devices: int = 3, **changes: object) -> World:
     cost = cost or pricing()
-    fields = {"layers": cost.layers, "rank": 8, "cost": cost, "training": TrainingSpec(steps=3), "examples": np.full(devices, 30), "rounds": 10}
+    fields = {
+        "layers": cost.layers,
+        "rank": 8,
+        "cost": cost,
+        "training": TrainingSpec(steps=3),
+        "examples": np.full(devices, 30),
+        "rounds": 10,
+    }
     return World(**{**fields, **changes})  # type: ignore[arg-type]
 
 
@@ -88,7 +114,14 @@ def layout(layers: int = 2, width: int = 3) -> ModelLayout:
     from fedquad.types import ModelShape
 
     shape = ModelShape(
-        name="tiny", architecture="roberta", layers=layers, hidden=width, intermediate=4 * width, heads=1, vocabulary=10, positions=8
+        name="tiny",
+        architecture="roberta",
+        layers=layers,
+        hidden=width,
+        intermediate=4 * width,
+        heads=1,
+        vocabulary=10,
+        positions=8,
     )
     return ModelLayout(
         shape=shape,

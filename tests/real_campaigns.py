@@ -28,7 +28,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**clean, "FEDQUAD_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **more}
 
 
-def fedquad(*arguments: str, env: dict[str, str], cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def fedquad(
+    *arguments: str, env: dict[str, str], cwd: Path, prefix: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     command = [*prefix, PROGRAM, *arguments]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=240)
@@ -47,7 +49,9 @@ def digests(document: dict[str, Any]) -> dict[str, str]:
 def api(url: str, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
     """One request to Prefect's API, as its UI makes them."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}{path}", data=data, headers={"Content-Type": "application/json"}, method=method or None)
+    request = urllib.request.Request(
+        f"{url}{path}", data=data, headers={"Content-Type": "application/json"}, method=method or None
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         text = answer.read()
     return json.loads(text) if text else None

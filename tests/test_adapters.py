@@ -34,7 +34,12 @@ def test_unflatten_is_the_inverse_of_flatten(layers: int, rank: int, fill: float
 
 def test_the_digest_sees_values_shapes_and_names() -> None:
     tensors = {"x": np.zeros(4, np.float32)}
-    others = [{"y": tensors["x"]}, {"x": np.zeros((2, 2), np.float32)}, {"x": np.zeros(4, np.float64)}, {"x": np.ones(4, np.float32)}]
+    others = [
+        {"y": tensors["x"]},
+        {"x": np.zeros((2, 2), np.float32)},
+        {"x": np.zeros(4, np.float64)},
+        {"x": np.ones(4, np.float32)},
+    ]
     assert len({adapters.tensors_digest(t) for t in [tensors, *others]}) == 5
 
 

@@ -34,7 +34,7 @@ ONLY_IN = {
     "prefect": {"flows", "tasks", "fedquad.cli"},
     "mlflow": {"tasks.track"},
     "typer": {"fedquad.cli"},
-    "pydantic": {"fedquad.cli"},
+    "pydantic": {"flows"},
     "torch": {"fedquad.learn", "fedquad_kernels"},
     "transformers": {"fedquad.learn"},
     "peft": {"fedquad.learn"},

@@ -29,7 +29,20 @@ class Place:
     reference: dict[str, Any]
 
     def run(self, name: str, *more: str, **options: Any) -> dict[str, Any]:
-        return summary(fedquad("campaign", "run", "tiny.yaml", "--name", name, "--json", *more, env=self.env, cwd=self.folder, **options))
+        return summary(
+            fedquad(
+                "campaign",
+                "run",
+                "tiny.yaml",
+                "--name",
+                name,
+                "--json",
+                *more,
+                env=self.env,
+                cwd=self.folder,
+                **options,
+            )
+        )
 
     def arm(self, name: str, label: str = "fedlora") -> Path:
         return self.home / "campaigns" / name / "arms" / f"{label}-s0"
@@ -84,10 +97,14 @@ def test_one_training_process_gives_the_bits_of_two(place: Place) -> None:
 def test_a_killed_campaign_resumes_to_the_same_bits_and_its_runs_are_crashed(rounds_before: int, place: Place) -> None:
     name = f"killed-{rounds_before}"
     command = [PROGRAM, "campaign", "run", "tiny.yaml", "--name", name]
-    process = subprocess.Popen(command, env=place.env, cwd=place.folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=place.env, cwd=place.folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     lines = place.arm(name) / ("rounds.jsonl" if rounds_before else "spool")
     end = time.monotonic() + 120
-    while time.monotonic() < end and not (lines.exists() and (not rounds_before or len(lines.read_text().splitlines()) >= rounds_before)):
+    while time.monotonic() < end and not (
+        lines.exists() and (not rounds_before or len(lines.read_text().splitlines()) >= rounds_before)
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -102,15 +119,21 @@ def test_a_killed_campaign_resumes_to_the_same_bits_and_its_runs_are_crashed(rou
 def test_a_training_process_that_dies_is_replaced(place: Place) -> None:
     name = "worker-killed"
     command = [PROGRAM, "campaign", "run", "tiny.yaml", "--name", name, "--json"]
-    process = subprocess.Popen(command, env=place.env, cwd=place.folder, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=place.env, cwd=place.folder, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
     spool = place.arm(name) / "spool"
     end = time.monotonic() + 120
     while time.monotonic() < end and not spool.exists():
         time.sleep(0.02)
-    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "fedquad.learn.worker"], capture_output=True, text=True, check=True)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "fedquad.learn.worker"], capture_output=True, text=True, check=True
+    )
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     answer, _ = process.communicate(timeout=200)
-    assert digests(summary(subprocess.CompletedProcess(command, process.returncode, answer, ""))) == digests(place.reference)
+    assert digests(summary(subprocess.CompletedProcess(command, process.returncode, answer, ""))) == digests(
+        place.reference
+    )
 
 
 def test_prefect_shows_flows_tasks_and_artifacts_by_readable_names(place: Place) -> None:
@@ -154,9 +177,15 @@ def test_peft_loads_the_adapter_and_scores_the_reported_accuracy(place: Place) -
 
     base = AutoModelForSequenceClassification.from_pretrained(locate("mini"), num_labels=3, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, str(place.arm("reference") / "adapter")).eval()
-    test = next(data for path in (place.home / "cache" / "tokens").glob("*.safetensors") if len((data := read(path)).labels) == 96)
+    test = next(
+        data
+        for path in (place.home / "cache" / "tokens").glob("*.safetensors")
+        if len((data := read(path)).labels) == 96
+    )
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor(test.input_ids).long(), attention_mask=torch.tensor(test.attention_mask).long()).logits
+        logits = model(
+            input_ids=torch.tensor(test.input_ids).long(), attention_mask=torch.tensor(test.attention_mask).long()
+        ).logits
     accuracy = float((logits.argmax(-1).numpy() == test.labels).mean())
     rounds = [r for r in place.reference["arms"] if r["label"] == "fedlora"][0]["rounds"]
     assert accuracy == pytest.approx(rounds[-1]["accuracy"], abs=1e-3)
@@ -213,6 +242,8 @@ def test_verify_computes_the_same_bits_again(place: Place) -> None:
 def test_it_starts_without_a_server_too(place: Place) -> None:
     env = {key: value for key, value in place.env.items() if key not in ("PREFECT_API_URL", "PREFECT_HOME")}
     env["FEDQUAD_HOME"] = str(place.folder / "alone")
-    alone = summary(fedquad("campaign", "run", "tiny.yaml", "--methods", "fedlora", "--json", env=env, cwd=place.folder))
+    alone = summary(
+        fedquad("campaign", "run", "tiny.yaml", "--methods", "fedlora", "--json", env=env, cwd=place.folder)
+    )
     assert digests(alone) == {"fedlora": digests(place.reference)["fedlora"]}
     assert (place.folder / "alone" / "prefect" / "prefect.db").exists()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fedquad import discover
-from fedquad.cli import edge
+from flows import edge
 from fedquad.errors import SpecError
 from fedquad.spec import ArmSpec, CampaignSpec, keys, plain
 

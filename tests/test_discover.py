@@ -25,7 +25,9 @@ def test_unknown_names_are_answered_with_those_there_are() -> None:
 
 def test_a_method_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text("from fedquad.strategies.fedlora import strategy as base\nVARIANTS = ('a', 'b')\ndef strategy(variant='a', mu=0.0): return base()\n")
+    mine.write_text(
+        "from fedquad.strategies.fedlora import strategy as base\nVARIANTS = ('a', 'b')\ndef strategy(variant='a', mu=0.0): return base()\n"
+    )
     assert isinstance(discover.strategy(f"{mine}:b", {"mu": 0.5}), Strategy)
     with pytest.raises(UnknownNameError, match="there are: a, b"):
         discover.strategy(f"{mine}:c")

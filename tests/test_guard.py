@@ -62,6 +62,9 @@ def test_an_api_that_is_not_there_is_one_line() -> None:
         check_api(url)
 
 
-@pytest.mark.parametrize(("host", "expected"), [("localhost", True), ("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("example.org", False)])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", True), ("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("example.org", False)],
+)
 def test_what_counts_as_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

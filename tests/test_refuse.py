@@ -26,7 +26,9 @@ WRONG = {
     "device 9 answered": replace(GOOD, device=9),
     "round 7": replace(GOOD, round=7),
     "is based on adapter 'ffff": replace(GOOD, based_on="f" * 64),
-    r"extra \[0\], missing \[\]": replace(GOOD, delta=Adapter(layers={**GOOD.delta.layers, 0: GOOD.delta.layers[1]}, head=GOOD.delta.head)),
+    r"extra \[0\], missing \[\]": replace(
+        GOOD, delta=Adapter(layers={**GOOD.delta.layers, 0: GOOD.delta.layers[1]}, head=GOOD.delta.head)
+    ),
     r"missing \[1\]": replace(GOOD, delta=Adapter(layers={}, head=GOOD.delta.head)),
     r"LoRA on \['k'\]": replace(GOOD, delta=Adapter(layers={1: {"k": Lora(A, B)}}, head=GOOD.delta.head)),
     "rank 1, but its configuration says 2 to 2": with_pair(A[:1], B[:, :1]),

@@ -76,7 +76,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], float
 
 
 @pytest.mark.parametrize("trial", range(8))
-def test_a_killed_campaign_ends_like_one_never_stopped(trial: int, unbroken: tuple[list[str], float], tmp_path: Path) -> None:
+def test_a_killed_campaign_ends_like_one_never_stopped(
+    trial: int, unbroken: tuple[list[str], float], tmp_path: Path
+) -> None:
     expected, seconds = unbroken
     process = start(tmp_path)
     assert process.stdout is not None

@@ -16,5 +16,3 @@ def test_keys_that_look_alike_are_different_streams() -> None:
 
 def test_the_bits_are_those_of_every_release() -> None:
     assert rng.stream(0, "golden").integers(0, 1000, 5).tolist() == [639, 649, 822, 71, 438]
-
-

@@ -26,7 +26,13 @@ def facts(number: int, validation: float = 0.5) -> dict[str, object]:
 
 def at_round(number: int) -> ServerState:
     memo = {"ranks": np.arange(3), "beta": 0.2}
-    return state(adapter(fill=number), round=number, memo=memo, gradient_norms=np.array([0.1, number]), clock_seconds=10.0 * number)
+    return state(
+        adapter(fill=number),
+        round=number,
+        memo=memo,
+        gradient_norms=np.array([0.1, number]),
+        clock_seconds=10.0 * number,
+    )
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -147,7 +153,9 @@ def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
         store.checked_name(name)
 
 
-def test_an_unknown_campaign_is_an_error_that_lists_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_campaign_is_an_error_that_lists_those_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDQUAD_HOME", str(tmp_path))
     with store.campaign("here").open(CampaignSpec()):
         pass

@@ -59,7 +59,7 @@ def run(
 
     A finished campaign prints its table again.
     """
-    from fedquad.cli import edge
+    from flows import edge
     from fedquad.store import campaign as store
 
     spec = edge.campaign_spec(source, methods=methods, rounds=rounds, seeds=seeds, settings=settings or ())
@@ -72,7 +72,7 @@ def run(
 @app.command()
 def resume(name: Name, as_json: Json = False) -> None:
     """Go on with a campaign after its last finished round, with the spec it was started with."""
-    from fedquad.cli import edge
+    from flows import edge
     from fedquad.store import campaign as store
 
     folder = store.existing(name)
@@ -207,7 +207,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
-    from fedquad.cli import check, display, edge
+    from fedquad.cli import check, display
+    from flows import edge
     from fedquad.errors import DifferenceError, SpecError
     from fedquad.store import campaign as store
 

@@ -43,7 +43,7 @@ def plan(
 ) -> None:
     """Show what each device would be given in a round, and why; train nothing."""
     from fedquad import discover, planning
-    from fedquad.cli import edge
+    from flows import edge
 
     spec = edge.campaign_spec(source, settings=settings or ())
     planned = planning.answer(question(spec, round, rule, statuses, gradients, t_avg))

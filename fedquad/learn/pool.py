@@ -49,7 +49,9 @@ class Pool:
         try:
             answers = await asyncio.gather(*(self._ask(process, job) for process in processes))
         except WorkerDied as death:
-            raise DeviceError(f"a training process ended while loading the model ({death}); is there memory for {self.size} of them?") from None
+            raise DeviceError(
+                f"a training process ended while loading the model ({death}); is there memory for {self.size} of them?"
+            ) from None
         finally:
             for process in processes:
                 self._idle.put_nowait(process)
@@ -131,11 +133,11 @@ class Pool:
 def _raised(answer: Job) -> FedquadError:
     """The worker's error again, as the class it was."""
     kind = getattr(errors, answer["kind"], None)
-    known = isinstance(kind, type) and issubclass(kind, FedquadError)
-    return kind(answer["error"]) if known else DeviceError(f"a training process failed: {answer['error']}")
+    if isinstance(kind, type) and issubclass(kind, FedquadError):
+        return kind(answer["error"])
+    return DeviceError(f"a training process failed: {answer['error']}")
 
 
 def cores(threads: int) -> int:
     """How many processes of so many threads this machine runs at once."""
     return max(1, len(os.sched_getaffinity(0)) // threads)
-

@@ -33,7 +33,7 @@ class Worker:
     def __init__(self) -> None:
         self.trainee: Any = None
         self.splits: dict[str, Any] = {}
-        self.shards: dict[str, dict[str, np.ndarray]] = {}  # type: ignore[type-arg]
+        self.shards: dict[str, dict[str, np.ndarray]] = {}
 
     def prepare(self, job: Job) -> Job:
         """Tokenise the data set into the cache, or find it there."""

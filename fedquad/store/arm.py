@@ -72,7 +72,9 @@ class ArmFolder:
         manifest = {
             "schema": SCHEMA,
             "round": state.round,
-            "tensors": {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in tensors.items()},
+            "tensors": {
+                name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in tensors.items()
+            },
             "sha256": adapters.tensors_digest(tensors),
             "memo_numbers": {name: value for name, value in state.memo.items() if not isinstance(value, np.ndarray)},
             "mean_seconds": state.mean_seconds,
@@ -112,7 +114,9 @@ class ArmFolder:
 
     def _catch_up(self, facts: Mapping[str, Any]) -> None:
         """A kill between the commit and the line leaves the line missing, or cut short."""
-        self._truncate_rounds(facts["round"] - 1 if facts["round"] not in {r["round"] for r in self.rounds()} else facts["round"])
+        self._truncate_rounds(
+            facts["round"] - 1 if facts["round"] not in {r["round"] for r in self.rounds()} else facts["round"]
+        )
         if len(self.rounds()) < facts["round"]:
             files.append_line(self.path / "rounds.jsonl", facts)
 

@@ -1,9 +1,9 @@
 """A campaign on disk, and the home that holds them.
 
-    $FEDQUAD_HOME (default ./runs)
-      mlflow.db, mlartifacts/, prefect/, cache/
-      campaigns/NAME/
-        spec.yaml  summary.json  lock  arms/LABEL-sSEED/
+$FEDQUAD_HOME (default ./runs)
+  mlflow.db, mlartifacts/, prefect/, cache/
+  campaigns/NAME/
+    spec.yaml  summary.json  lock  arms/LABEL-sSEED/
 """
 
 import os
@@ -76,7 +76,12 @@ class CampaignFolder:
             arm = facts.arm_summary(label, method, params, seed, folder.rounds())
             arms.append({**arm, "failure": about.get("failure", "")})
         return facts.summary(
-            self.name, arms, spec.get("target_accuracy"), digests, priced_as=spec["cost"]["priced_as"], environment=environment
+            self.name,
+            arms,
+            spec.get("target_accuracy"),
+            digests,
+            priced_as=spec["cost"]["priced_as"],
+            environment=environment,
         )
 
     def write_summary(self) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:
-    return StoreError(f"{path} cannot be written: {error.strerror or error}; make room or set FEDQUAD_HOME to a folder that can be written")
+    return StoreError(
+        f"{path} cannot be written: {error.strerror or error}; make room or set FEDQUAD_HOME to a folder that can be written"
+    )
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -25,10 +25,14 @@ def hold(path: Path, name: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise LockedError(f"campaign {name!r} is being run by {holder}; wait for it or give another --name") from None
+            raise LockedError(
+                f"campaign {name!r} is being run by {holder}; wait for it or give another --name"
+            ) from None
         try:
             file.truncate(0)
-            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())  # no buffer: a full disk shows here
+            os.write(
+                file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode()
+            )  # no buffer: a full disk shows here
         except OSError as error:
             raise disk_error(error, path) from error
         yield

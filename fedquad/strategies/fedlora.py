@@ -26,7 +26,9 @@ def strategy(variant: str = "depth") -> Strategy:
             depths = np.full(len(statuses), world.layers)
         least = world.layers if variant == "exclusive" else 1
         return tuple(
-            top_layers(world, device, int(depths[device]), state.round + 1) for device in statuses.participants if depths[device] >= least
+            top_layers(world, device, int(depths[device]), state.round + 1)
+            for device in statuses.participants
+            if depths[device] >= least
         )
 
     return Strategy(plan=plan, memory_policy="flag" if variant == "oracle" else "strict")

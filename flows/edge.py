@@ -30,14 +30,32 @@ def campaign_spec(
     settings: Sequence[str] = (),
 ) -> CampaignSpec:
     """The spec that a command line describes, its methods checked."""
+    return described(
+        source,
+        methods=_listed("--methods", methods) if methods is not None else None,
+        rounds=rounds,
+        seeds=[_whole("--seeds", seed) for seed in _listed("--seeds", seeds)] if seeds is not None else None,
+        settings=dict(_assignment(setting) for setting in settings),
+    )
+
+
+def described(
+    source: str,
+    *,
+    methods: Sequence[str] | None = None,
+    rounds: int | None = None,
+    seeds: Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> CampaignSpec:
+    """The spec of a preset or file, changed as asked, its methods checked."""
     data = read_yaml(*_text(source))
     if methods is not None:
         data["arms"] = _arms(methods, data.get("arms"))
     if rounds is not None:
         data["rounds"] = rounds
     if seeds is not None:
-        data["seeds"] = [_whole("--seeds", seed) for seed in _listed("--seeds", seeds)]
-    spec = typed(override(data, dict(_assignment(setting) for setting in settings)))
+        data["seeds"] = list(seeds)
+    spec = typed(override(data, settings or {}))
     check_methods(spec)
     return spec
 
@@ -81,11 +99,11 @@ def _is_file(source: str) -> bool:
     return source.endswith((".yaml", ".yml")) or "/" in source
 
 
-def _arms(methods: str, described: Any) -> list[dict[str, Any]]:
+def _arms(methods: Sequence[str], described: Any) -> list[dict[str, Any]]:
     """The arms asked for; one that the file describes, by label or method, keeps its parameters."""
     arms = [arm for arm in described if isinstance(arm, dict)] if isinstance(described, list) else []
     known = {name: arm for key in ("method", "label") for arm in arms if (name := arm.get(key))}
-    return [known.get(method, {"method": method}) for method in _listed("--methods", methods)]
+    return [known.get(method, {"method": method}) for method in methods]
 
 
 def _listed(option: str, text: str) -> list[str]:
