@@ -23,6 +23,9 @@ from tasks.progress import LISTENER, Listener
 from tasks.session import Session
 
 
+OLD_NEWS = ("Finished in state Failed", "cancelled by the runtime environment")
+
+
 def run(spec: CampaignSpec, name: str, *, listener: Listener | None = None, until: int | None = None) -> dict[str, Any]:
     """Run, or go on with, a campaign; returns its summary. `until` ends every arm after that round."""
     LISTENER.set(listener)
@@ -70,9 +73,10 @@ def _import_flow() -> Any:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether the console needs to hear it: an error meant for the user is shown in one line by whoever called us, once.
+    """Whether the console needs to hear it: what the user did (Ctrl-C) or is told in one line by whoever called us is not.
 
     Prefect's own log, which its UI shows, keeps the traceback.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, FedquadError) and "Finished in state Failed" not in record.getMessage()
+    said = record.getMessage()
+    return not isinstance(error, FedquadError) and not any(words in said for words in OLD_NEWS)

@@ -49,7 +49,7 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
     except typer.Abort:
         return _say("stopped", 1)
     except typer.TyperException as error:
@@ -57,8 +57,9 @@ def _exit_code() -> int:
         return _say(f"fedquad: {message}; see --help", USAGE_EXIT) if message else USAGE_EXIT  # none: help was shown
     except FedquadError as error:
         return _say(f"fedquad: {' '.join(str(error).split())}", error.exit_code)
-    except KeyboardInterrupt:
-        return _say("fedquad: stopped; the same command goes on from the last finished round", INTERRUPT_EXIT)
+    if code == INTERRUPT_EXIT:  # Typer has caught the KeyboardInterrupt
+        return _say("fedquad: stopped; `fedquad campaign resume NAME` goes on after the last finished round", code)
+    return int(code)
 
 
 def _say(line: str, code: int) -> int:

@@ -1,0 +1,79 @@
+"""The command line over real campaigns, as processes: run, Ctrl-C, resume, a second process, verify; a minute each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
+
+FEDQUAD = Path(sys.executable).with_name("fedquad")
+YAML = """
+data: {train: 64, validation: 16, test: 16}
+fleet: {boards: {jetson-tx2: 2}}
+training: {steps: 1}
+arms: [{method: "fedlora:oracle"}]
+rounds: ROUNDS
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "FEDQUAD_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([FEDQUAD, *arguments], cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def fedquad(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def rounds_of(folder: Path, name: str) -> Path:
+    return folder / "home" / "campaigns" / name / "arms" / "fedlora:oracle-s0" / "rounds.jsonl"
+
+
+def test_ctrl_c_ends_a_campaign_that_resume_finishes_as_if_nothing_had_been(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(YAML.replace("ROUNDS", "12"))
+    running = start(tmp_path, "campaign", "run", "tiny.yaml")
+    while not rounds_of(tmp_path, "tiny").exists() and running.poll() is None:
+        time.sleep(0.1)
+    code, _, err = fedquad(tmp_path, "campaign", "run", "tiny.yaml")  # a second process on the same campaign
+    assert (code, err.count("\n")) == (6, 1), err
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "resume" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    before = len(rounds_of(tmp_path, "tiny").read_text().splitlines())
+    assert 1 <= before < 12
+
+    code, out, err = fedquad(tmp_path, "campaign", "resume", "tiny", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert len(summary["arms"][0]["rounds"]) == 12
+    (tmp_path / "whole.yaml").write_text(YAML.replace("ROUNDS", "12"))
+    code, out, err = fedquad(tmp_path, "campaign", "run", "whole.yaml", "--json")
+    assert code == 0, err
+    assert json.loads(out)["arms"][0]["state_digest"] == summary["arms"][0]["state_digest"]
+
+
+def test_verify_computes_the_same_bits_and_names_what_differs_when_it_does_not(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(YAML.replace("ROUNDS", "2"))
+    code, _, err = fedquad(tmp_path, "campaign", "run", "tiny.yaml")
+    assert code == 0, err
+    code, out, err = fedquad(tmp_path, "campaign", "verify", "tiny", "--json")
+    assert (code, json.loads(out)["differences"]) == (0, []), err
+
+    stored = rounds_of(tmp_path, "tiny")
+    lines = [json.loads(line) for line in stored.read_text().splitlines()]
+    stored.write_text("".join(json.dumps({**line, "state_digest": "0" * 64}) + "\n" for line in lines))
+    code, out, err = fedquad(tmp_path, "campaign", "verify", "tiny", "--rounds", "1")
+    assert code == 10, err
+    assert "fedlora:oracle s0 round 1: stored 000000000000" in out
+    assert err.splitlines()[-1].startswith("fedquad: campaign 'tiny': fedlora:oracle s0 differs from round 1 on")
