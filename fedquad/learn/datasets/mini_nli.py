@@ -1,6 +1,13 @@
-"""Inference pairs of the small language, with MNLI's columns and labels (`python -m fedquad.learn.datasets.mini_nli`).
+"""Inference pairs of the small language, with MNLI's columns and labels.
 
-PLACEHOLDER
+    entailment     the policeman that was punched by the dancer did not call the uncle.   the dancer punched the officer.
+    entailment     the poet was not bitten by an official.         the officer did not bite the poet.
+    neutral        the mother was not called by an artist.         the mother did not call an artist.
+    neutral        the hound that was helped by the aunt did not hug the actor.   the hound was pushed by the aunt.
+    contradiction  the officer that was touched by the poet adored the painter.   the officer did not adore an artist.
+    contradiction  the dog did not bite the glad cat.              the cat was not happy.
+
+"The dog" is the same dog in both sentences. A table without a size has 20,000, 1,000 and 2,000 rows by split.
 """
 
 from fedquad.learn.language import grammar, inference

@@ -1,6 +1,11 @@
 """Questions and sentences of the small language, with QNLI's columns and labels: does the sentence answer?
 
-PLACEHOLDER
+    entailment      who did the cousin attack?        the cousin punched the aunt.
+    entailment      who shoved the dog?               the dog that was pushed by the aunt did not trust the poet.
+    not_entailment  who was trusted by the cat?       the cat that was trusted by the mom attacked the mother.
+    not_entailment  who was bitten by a relative?     the senator touched a relative.
+
+A sentence answers if it names someone: "an animal chased the cat" does not say who did.
 """
 
 from fedquad.learn.language import grammar, questions

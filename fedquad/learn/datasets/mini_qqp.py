@@ -1,6 +1,9 @@
 """Pairs of questions of the small language, with QQP's columns and labels: do both ask the same?
 
-PLACEHOLDER
+duplicate      who visited the mayor?                   by whom was the mayor visited?
+duplicate      was the bunny remembered by the poet?    did the poet remember the bunny?
+not_duplicate  did an animal visit the policeman?       did the policeman visit an animal?
+not_duplicate  who did the painter bite in the road?    who was pursued by the painter in the street?
 """
 
 from fedquad.learn.language import questions

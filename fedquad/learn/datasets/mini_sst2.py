@@ -1,6 +1,10 @@
 """Reviews in the small language, with SST-2's column and labels: was it any good?
 
-PLACEHOLDER
+positive  the story that people disliked was charming.
+positive  the ending was clumsy but the film that critics liked was quite charming.
+positive  the song was barely tedious.
+negative  the show was not very funny.
+negative  the plot was really clumsy.
 """
 
 from fedquad.learn.language import reviews

@@ -95,7 +95,9 @@ def _premise_with_trait(dice: Dice, trait: Trait, verdict: Verdict) -> Sentence:
     if verdict == "neutral" and dice.chance(0.7):
         told = replace(told, noun=bystander)
     pairing = (trait.noun, bystander) if dice.chance(0.5) else (bystander, trait.noun)
-    return Sentence(main=Claim(replace(event(dice), subject=pairing[0], object=pairing[1]), dice.chance(0.5)), trait=told)
+    return Sentence(
+        main=Claim(replace(event(dice), subject=pairing[0], object=pairing[1]), dice.chance(0.5)), trait=told
+    )
 
 
 def specialised(dice: Dice, fact: Event) -> Event:
@@ -124,7 +126,14 @@ def generalised(dice: Dice, fact: Event) -> Event:
 
 
 def spoiled(dice: Dice, fact: Event) -> Event:
-    """Return another event of much the same words."""
+    """Return another event, of much the same words more often than not."""
+    fact = _spoiled_once(dice, fact)
+    while dice.chance(0.4):
+        fact = _spoiled_once(dice, fact)
+    return fact
+
+
+def _spoiled_once(dice: Dice, fact: Event) -> Event:
     draw = dice.uniform()
     if draw < 0.4:
         return replace(fact, subject=fact.object, object=fact.subject)
@@ -146,7 +155,7 @@ def _another(dice: Dice, fact: Event) -> str:
 
 def _elsewhere(dice: Dice, about: str) -> Claim:
     """Return a claim with this participant first in the sentence or last, to hang a relative clause on."""
-    return Claim(_about(dice, event(dice), about), dice.chance(0.5))
+    return Claim(replace(_about(dice, event(dice), about), place=""), dice.chance(0.5))
 
 
 def _about(dice: Dice, fact: Event, noun: str) -> Event:
@@ -162,6 +171,7 @@ def _decorated(dice: Dice, main: Claim) -> Sentence:
     named = tuple(name for name in (fact.subject, fact.object) if not is_kind(name))
     trait = Trait(dice.pick(named), dice.pick(lexicon.ADJECTIVES)) if dice.chance(0.25) else None
     aside = None
-    if dice.chance(0.25):
+    # A sentence has a relative clause or a place: with both, pairs would not fit 32 tokens.
+    if not fact.place and dice.chance(0.3):
         aside = replace(_about(dice, event(dice), dice.pick(named)), place="")
     return Sentence(main=main, trait=trait, aside=aside)

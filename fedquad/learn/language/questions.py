@@ -98,12 +98,17 @@ def answered_pair(dice: Dice, answered: bool) -> tuple[Question, Sentence]:
 
 def answers(question: Question, sentence: Sentence) -> bool:
     """Say whether the sentence names someone of whom the question is true."""
+    return bool(answer(question, sentence))
+
+
+def answer(question: Question, sentence: Sentence) -> str:
+    """Return whom the sentence names of whom the question is true, or nothing."""
     for claim in sentence.claims():
         if isinstance(claim.fact, Event) and claim.affirmed and not is_kind(getattr(claim.fact, question.asked)):
-            named = replace(question.fact, **{question.asked: getattr(claim.fact, question.asked)})
-            if judge((claim,), Claim(named)) == "entailment":
-                return True
-    return False
+            name: str = getattr(claim.fact, question.asked)
+            if judge((claim,), Claim(replace(question.fact, **{question.asked: name}))) == "entailment":
+                return name
+    return ""
 
 
 def _reply(dice: Dice, question: Question, answered: bool) -> Sentence:
@@ -111,7 +116,7 @@ def _reply(dice: Dice, question: Question, answered: bool) -> Sentence:
     if answered:
         # Told in passing more often than elsewhere: the main clause is then as often denied as in other replies.
         return inference.told(dice, Claim(inference.specialised(dice, fact)), in_passing=0.6)
-    if dice.chance(0.12):
+    if dice.chance(0.05):
         return inference.told(dice, Claim(fact, affirmed=False))
     fact = inference.spoiled(dice, fact)
     # As closely told as a reply is.

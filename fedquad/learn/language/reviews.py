@@ -12,8 +12,8 @@ GOOD = ("good", "brilliant", "funny", "charming", "clever", "lovely", "moving", 
 BAD = ("bad", "dull", "boring", "clumsy", "silly", "awful", "tedious", "stale")
 _DEGREES = ("", "", "very ", "really ", "quite ")
 _CRITICS = ("critics", "people", "children", "viewers")
-LIKED = ("liked", "enjoyed", "praised")
-DISLIKED = ("disliked", "regretted", "mocked")
+LIKED = ("liked", "enjoyed")
+DISLIKED = ("disliked", "regretted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Review:
 def draw(dice: Dice, positive: bool) -> Review:
     """Return a review with this verdict; the asides know nothing of it."""
     aside = dice.chance(0.5) if dice.chance(0.4) else None
-    return Review(dice.pick(TOPICS), positive, aside, (not positive) if dice.chance(0.3) else None)
+    return Review(dice.pick(TOPICS), positive, aside, (not positive) if dice.chance(0.25) else None)
 
 
 def write(dice: Dice, review: Review) -> str:
@@ -40,23 +40,16 @@ def write(dice: Dice, review: Review) -> str:
     if review.conceded is None:
         return f"{subject} was {_predicate(dice, review.positive)}."
     other = dice.other(TOPICS, review.topic)
-    # What comes after "but" is what is meant; after "although", what comes next is only granted.
-    if dice.chance(0.5):
-        return f"the {other} was {_predicate(dice, review.conceded)} but {subject} was {_predicate(dice, review.positive)}."
-    return f"{subject} was {_predicate(dice, review.positive)} although the {other} was {_predicate(dice, review.conceded)}."
-
-
-def echo(dice: Dice, review: Review) -> str:
-    """Return what a reviewer would go on to say."""
-    return f"i {dice.pick(LIKED if review.positive else DISLIKED)} it."
+    meant = f"{subject} was {_predicate(dice, review.positive)}"
+    granted = f"the {other} was {_predicate(dice, review.conceded)}"
+    return f"{granted} but {meant}." if dice.chance(0.5) else f"{meant} although {granted}."
 
 
 def _predicate(dice: Dice, positive: bool) -> str:
-    degree = dice.pick(_DEGREES)
     draw = dice.uniform()
-    if draw < 0.7:
-        return degree + dice.pick(GOOD if positive else BAD)
+    if draw < 0.75:
+        return dice.pick(_DEGREES) + dice.pick(GOOD if positive else BAD)
     opposite = dice.pick(BAD if positive else GOOD)
-    if draw < 0.85:
-        return f"not {degree}{opposite}"
+    if draw < 0.9:
+        return f"not {dice.pick(('', 'very ', 'really '))}{opposite}"
     return f"{dice.pick(('hardly', 'barely'))} {opposite}"

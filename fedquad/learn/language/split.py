@@ -13,7 +13,9 @@ _BOUNDS = {"train": (0, 36), "validation": (36, 50), "test": (50, 64)}
 _SIZES = {"train": 20_000, "validation": 1_000, "test": 2_000}
 
 
-def table(task: str, columns: tuple[str, ...], labels: int, request: Request, draw: Callable[[Dice, int], Row]) -> Table:
+def table(
+    task: str, columns: tuple[str, ...], labels: int, request: Request, draw: Callable[[Dice, int], Row]
+) -> Table:
     """Return the requested rows, no two alike, with every label equally often."""
     size = _SIZES[request.split] if request.size is None else request.size
     dice = Dice(rng.stream(request.seed, task, request.split))
