@@ -56,8 +56,10 @@ def configure(
         set_lora(trainee, layer, adapter.layers.get(layer, {}), rank)
     set_head(trainee, adapter.head)
     with _compressed(trainee, assignment.quantized, coverage), only_layers(trainee, assignment.present):
-        yield _learning(trainee, assignment)
-    trainee.model.requires_grad_(False)
+        try:
+            yield _learning(trainee, assignment)
+        finally:
+            trainee.model.requires_grad_(False)
 
 
 def _check(trainee: Trainee, assignment: Assignment) -> None:

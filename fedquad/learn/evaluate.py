@@ -39,7 +39,7 @@ def evaluate(
         set_lora(trainee, layer, adapter.layers.get(layer, {}))
     set_head(trainee, adapter.head)
     trainee.model.eval()
-    with torch.inference_mode(), arithmetic(trainee), only_layers(trainee, layers):
+    with torch.no_grad(), arithmetic(trainee), only_layers(trainee, layers):
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             inputs = batches.at(rows, int(part.lengths[rows].max()))
