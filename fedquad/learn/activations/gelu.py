@@ -12,7 +12,6 @@ import torch
 from fedquad_kernels import gelu_backward, gelu_code
 from fedquad_kernels.gelu import Kind
 from torch import nn
-from torch.autograd.function import once_differentiable
 from transformers import activations
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -46,8 +45,15 @@ class CodedGELU(torch.autograd.Function):
         return original(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        """Multiply by the decoded derivative; its own derivative is not in the codes, hence once."""
+        """Multiply by the decoded derivative; its own derivative is not in the codes.
+
+        `once_differentiable` would let a graph pass whose incoming gradient is constant, and drop that term unseen.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a compressed GELU has no second derivative, and the backward pass was asked for one (create_graph); "
+                'compress with coverage="paper", or not at all'
+            )
         (code,) = ctx.saved_tensors
         return gelu_backward(grad, code), None, None, None

@@ -154,7 +154,12 @@ class Compression:
 def _choose(model: nn.Module, layers: Iterable[int]) -> dict[int, nn.Module]:
     """Return the chosen layers by index, refusing what cannot be compressed."""
     compiled = [module for module in model.modules() if _is_compiled(module)]
-    blocks = find_layers(model)
+    try:
+        blocks = find_layers(model)
+    except ValueError:
+        if compiled:  # among plain layers a compiled one is of another type, and no list is of one kind
+            raise ValueError(_refusal(f"a part of {type(model).__name__}")) from None
+        raise
     indices = sorted(set(layers))
     if indices and not 0 <= indices[0] <= indices[-1] < len(blocks):
         raise ValueError(f"layers {indices} are not all among the model's 0 to {len(blocks) - 1}")
