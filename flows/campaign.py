@@ -27,11 +27,12 @@ from tasks.track import Tracker
 ARMS_AT_ONCE = 2  # while one arm merges and records, the other trains: the training processes never idle
 
 Preset = Enum("Preset", {name: name for name in discover.presets()}, type=str)  # type: ignore[misc]
+QUICKSTART = Preset("quickstart")
 
 
 @flow(name="campaign", flow_run_name=lambda: run_name(runtime.flow_run.parameters), persist_result=False)
 async def campaign(
-    preset: Preset = Preset("quickstart"),
+    preset: Preset = QUICKSTART,
     name: str = "",
     methods: list[str] | None = None,
     rounds: int | None = None,

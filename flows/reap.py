@@ -7,7 +7,6 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
@@ -23,9 +22,8 @@ async def crash_dead_runs(tag: str) -> int:
     ours = context.flow_run.id if context and context.flow_run else None
     unfinished = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
     async with get_client() as client:
-        # limit and sort have to be given: the client sends its own defaults as null, which the server refuses (3.8.8).
         found = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=unfinished)
-        dead = await client.read_flow_runs(flow_run_filter=found, limit=200, sort=FlowRunSort.START_TIME_DESC)
+        dead = await client.read_flow_runs(flow_run_filter=found)
         for run in dead:
             if run.id != ours:
                 await client.set_flow_run_state(

@@ -44,7 +44,8 @@ class TemporaryServer:
 
     def start(self) -> None:
         found = find_spec("prefect")
-        assert found is not None and found.origin is not None
+        assert found is not None
+        assert found.origin is not None
         arguments = [
             "--app-dir", str(Path(found.origin).parents[1]), "--factory", "prefect.server.api.server:create_app",
             "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",

@@ -187,7 +187,7 @@ def test_peft_loads_the_adapter_and_scores_the_reported_accuracy(place: Place) -
             input_ids=torch.tensor(test.input_ids).long(), attention_mask=torch.tensor(test.attention_mask).long()
         ).logits
     accuracy = float((logits.argmax(-1).numpy() == test.labels).mean())
-    rounds = [r for r in place.reference["arms"] if r["label"] == "fedlora"][0]["rounds"]
+    rounds = next(r for r in place.reference["arms"] if r["label"] == "fedlora")["rounds"]
     assert accuracy == pytest.approx(rounds[-1]["accuracy"], abs=1e-3)
     assert files.read_json(place.arm("reference") / "adapter" / "adapter_config.json")["peft_type"] == "LORA"
 
