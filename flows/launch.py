@@ -22,7 +22,6 @@ from tasks import prepare
 from tasks.progress import LISTENER, Listener
 from tasks.session import Session
 
-
 OLD_NEWS = ("Finished in state Failed", "cancelled by the runtime environment")
 
 

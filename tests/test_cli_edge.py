@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from fedquad import discover
-from flows import edge
 from fedquad.errors import SpecError
 from fedquad.spec import ArmSpec, CampaignSpec, keys, plain
+from flows import edge
 
 YAML = """
 arms:

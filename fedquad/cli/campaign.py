@@ -59,8 +59,8 @@ def run(
 
     A finished campaign prints its table again.
     """
-    from flows import edge
     from fedquad.store import campaign as store
+    from flows import edge
 
     spec = edge.campaign_spec(source, methods=methods, rounds=rounds, seeds=seeds, settings=settings or ())
     folder = store.campaign(edge.campaign_name(source) if name is None else name)
@@ -72,8 +72,8 @@ def run(
 @app.command()
 def resume(name: Name, as_json: Json = False) -> None:
     """Go on with a campaign after its last finished round, with the spec it was started with."""
-    from flows import edge
     from fedquad.store import campaign as store
+    from flows import edge
 
     folder = store.existing(name)
     spec = edge.typed(folder.stored_spec())
@@ -208,9 +208,9 @@ def verify(
 ) -> None:
     """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
     from fedquad.cli import check, display
-    from flows import edge
     from fedquad.errors import DifferenceError, SpecError
     from fedquad.store import campaign as store
+    from flows import edge
 
     folder = store.existing(name)
     spec = edge.typed(folder.stored_spec())
