@@ -19,7 +19,7 @@ from flows import settings
 from flows.guard import check_api
 from flows.server import TemporaryServer
 from tasks import prepare
-from tasks.progress import LISTENER, Listener
+from tasks.progress import LISTENER, Listener, announce
 from tasks.session import Session
 
 OLD_NEWS = ("Finished in state Failed", "cancelled by the runtime environment")
@@ -42,9 +42,8 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
     with folder.open(spec):
         try:
             if server is not None:
-                atexit.register(
-                    server.stop
-                )  # registered before prefect is imported, so it runs after Prefect has sent its last logs
+                # Registered before prefect is imported, so it runs after Prefect has sent its last logs.
+                atexit.register(server.stop)
                 server.start()
                 os.environ["PREFECT_API_URL"] = server.url
             await pool.start()
@@ -57,6 +56,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             with prepare.current(session):
                 return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
         finally:
+            announce("closed", busy_seconds=pool.busy_seconds)
             await pool.close()
 
 
