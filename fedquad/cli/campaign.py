@@ -176,11 +176,12 @@ def show(name: Name, as_json: Json = False) -> None:
     width = console.width
     console.print(tables.campaign_summary(summary, spec, width))
     for title, table in {
+        "test accuracy % after round": tables.rounds(summary, spec, width),
         "settings that differ from the defaults": tables.settings(spec, plain(CampaignSpec()), width),
         "computed with": tables.facts(summary["environment"], width),
         "compared on (digests)": tables.facts(summary["digests"], width),
     }.items():
-        if table.row_count:
+        if table.row_count and table.columns[1:]:
             console.print()
             console.print(tables.titled(title, table))
     console.print(f"\n{name}: {state}, in {folder.path}", soft_wrap=True)

@@ -33,18 +33,8 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
     """Say what is installed, what works here, and what to do about the rest."""
-    checks: tuple[Callable[[], Finding], ...] = (
-        _python,
-        _torch,
-        _transformers,
-        _prefect,
-        _mlflow,
-        _fastapi,
-        _home,
-        _servers,
-    )
-    with ThreadPoolExecutor(len(checks)) as pool:
-        findings = list(pool.map(lambda check: check(), checks))
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        findings = list(pool.map(lambda check: check(), CHECKS))
     if as_json:
         from fedquad.store.environment import environment
 
@@ -200,3 +190,15 @@ def installed_version(package: str) -> str:
     from fedquad.store import environment  # 12 ms that `--help` can do without
 
     return environment.installed_version(package)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _torch,
+    _transformers,
+    _prefect,
+    _mlflow,
+    _fastapi,
+    _home,
+    _servers,
+)

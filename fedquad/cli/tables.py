@@ -29,7 +29,7 @@ def seconds(value: float | None) -> str:
     for unit, size, least in (("h", 3600, 7200), ("min", 60, 120)):
         if value >= least:
             return f"{value / size:.1f} {unit}"
-    return f"{value:.1f} s"
+    return f"{value:.1f} s" if value >= 1 or value == 0 else f"{1000 * value:.0f} ms"
 
 
 def scaled(value: float | None, unit: str) -> str:
@@ -66,6 +66,24 @@ def _arms(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Ta
         style = "red" if arm.get("failure") else None
         table.add_row(arm["label"], *seed, *_figures(arm, spec), style=style)
     return _roomy(table, width)
+
+
+def rounds(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Table:
+    """How accuracy rose: as many rounds as fit, evenly spaced, the last among them."""
+    table = _table(width >= WIDE)
+    table.add_column("round", overflow="fold", min_width=8)
+    last = max((len(arm["rounds"]) for arm in summary["arms"]), default=0)
+    places = max(2, (width - 24) // 7)
+    shown = (
+        sorted({round((i + 1) * last / places) for i in range(places)} - {0}) if last > places else range(1, last + 1)
+    )
+    for number in shown:
+        table.add_column(str(number), justify="right", no_wrap=True)
+    for arm in summary["arms"]:
+        known = {r["round"]: percent(r["accuracy"]) for r in arm["rounds"]}
+        name = arm["label"] if len(spec["seeds"]) == 1 else f"{arm['label']} s{arm['seed']}"
+        table.add_row(name, *(known.get(number, "") for number in shown))
+    return table
 
 
 def _roomy(table: Table, width: int) -> Table:
