@@ -16,10 +16,10 @@ class Optimizer:
         self, parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor], rate: float, decay: float
     ) -> None:
         """Start from `values`, the float32 originals of what `parameters` may hold rounded."""
-        self.parameters = list(parameters)
+        self.parameters, self.start = list(parameters), list(values)
         self.has_masters = any(p.dtype != torch.float32 for p in parameters)
         self.masters = [nn.Parameter(v.clone()) for v in values] if self.has_masters else self.parameters
-        # fused: one call for all tensors, 0.2 ms a step against 1.5 ms for foreach (50 tensors, CPU, one thread)
+        # fused: one call for all tensors, 0.3 ms a step against 1.5 for foreach (50 small tensors, one CPU thread)
         self.adamw = torch.optim.AdamW(self.masters, lr=rate, weight_decay=decay, fused=True)
 
     def step(self) -> None:

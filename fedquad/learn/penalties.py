@@ -18,18 +18,22 @@ from fedquad.types import Assignment
 Factors = tuple[torch.Tensor, torch.Tensor]
 
 
-def add_proximal(optimizer: Optimizer, sent: Sequence[torch.Tensor], strength: float) -> None:
-    """Pull every parameter that learns this step back to where the device started."""
-    for parameter, master, start in zip(optimizer.parameters, optimizer.masters, sent):
+def add_penalties(trainee: Trainee, assignment: Assignment, optimizer: Optimizer) -> bool:
+    """Add the assignment's penalties to the gradients of what learns this step; say whether there were any."""
+    local = assignment.local
+    if local.proximal:
+        _add_proximal(optimizer, local.proximal)
+    if local.tail_penalty:
+        pairs = [pair for pair in tails(trainee, assignment) if any(factor.requires_grad for factor in pair)]
+        if pairs:
+            (local.tail_penalty * _product(pairs)).backward()  # type: ignore[no-untyped-call]
+    return bool(local.proximal or local.tail_penalty)
+
+
+def _add_proximal(optimizer: Optimizer, strength: float) -> None:
+    for parameter, master, start in zip(optimizer.parameters, optimizer.masters, optimizer.start):
         if parameter.grad is not None:
             parameter.grad.add_((master.detach() - start).to(parameter.dtype), alpha=strength)
-
-
-def add_tail(trainee: Trainee, assignment: Assignment) -> None:
-    """Add the tail penalty's gradient to the LoRA parameters that learn this step."""
-    pairs = [pair for pair in tails(trainee, assignment) if any(factor.requires_grad for factor in pair)]
-    if pairs:
-        (assignment.local.tail_penalty * _product(pairs)).backward()  # type: ignore[no-untyped-call]
 
 
 def tails(trainee: Trainee, assignment: Assignment) -> list[Factors]:
