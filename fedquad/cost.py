@@ -12,46 +12,20 @@ the lowest layer's savings are left out of the memory: Eq. 11 never lies below t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import ceil, comb, floor
+from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 from fedquad import flops, memory
 from fedquad.boards import Precision
-from fedquad.errors import SpecError
 from fedquad.flops import LayerFlops
-from fedquad.memory import CODE_BYTES, ELEMENT_BYTES
+from fedquad.memory import WIRE_BYTES, LayerBytes
 from fedquad.shapes import shape_named
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment, CostEstimate, ModelShape, Status
 
 PAPER_QUANTIZATION = 0.75  # c_a / c_d: 36 % on a step of which c_f is about L c_d
-PAPER_SAVING = 0.58  # m_q / m_o
-PAPER_LORA_SHARE = 0.13  # phi, fitted from Figure 2(a)
-PAPER_LAYER_BYTES = 199 * 2**20  # m_o of RoBERTa-base at batch 32, sequence 128
 ROOFLINE_SHARE = 0.7  # of the bandwidth that elementwise kernels reach
-WIRE_BYTES = 4  # per adapter element sent: float32
-# Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; bf16 also has a float32 master
-# and its gradient.
-TRAINING_BYTES = {"fp32": 16, "tf32": 16, "bf16": 22}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerBytes:
-    """One layer's bytes in a step at the campaign's rank."""
-
-    weights: int  # frozen
-    lora_per_rank: int  # LoRA's weights
-    trained: int  # m_o: what a trained layer adds, gradients and optimizer state included
-    trained_per_rank: int  # of it, by one unit of rank
-    inputs: int  # of it, LoRA's inputs, which only A needs
-    frozen: int  # what a frozen layer above a trained one adds
-    saved: int  # m_q
-    lowest: int  # what the lowest trained layer spares
-    lowest_quantized: int  # and when it is quantized
-    wire_per_rank: int  # on the network
-    wire_b_per_rank: int  # of it, B
-    traffic: int  # bytes moved to quantize and to dequantize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +102,19 @@ def cost_model(
     priced = shape_named(cost.priced_as, shape.layers) if cost.priced_as else shape
     batch = cost.batch or (32 if cost.priced_as else training.batch)
     sequence = cost.sequence or (128 if cost.priced_as else model.max_length)
-    attention = attention_of(priced, model)
+    attention = memory.attention_of(priced, model)
     targets = flops.targets_of(priced, model.targets)
     layer = flops.layer_flops(priced, batch, sequence, model.rank, targets, attention)
-    size = layer_bytes(priced, model, batch, sequence)
+    size, fixed = (
+        memory.layer_bytes(priced, model, batch, sequence),
+        memory.fixed_bytes(priced, model, batch, sequence, labels),
+    )
     if cost.memory == "paper":
-        size = as_in_paper(size)
+        size = memory.as_in_paper(size)
+    if "measured" in (cost.memory, cost.quantization):
+        measured = memory.measured_constants(profile, cost.profile, priced, model, batch, sequence)
+    if cost.memory == "measured":
+        size, fixed = memory.as_measured(size, measured, priced.layers, model.rank)
     forward, gradient, backward = flops.head_flops(priced, batch, labels)
     c_d = layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient
     return CostModel(
@@ -149,60 +130,16 @@ def cost_model(
         head_gradient=gradient,
         head_backward=backward,
         bytes=size,
-        fixed_bytes=fixed_bytes(priced, model, batch, sequence, labels),
+        fixed_bytes=fixed,
         head_bytes=WIRE_BYTES * memory.head_weights(priced, labels),
         quantization=cost.quantization,
-        quantization_flops=0.0 if cost.quantization == "roofline" else PAPER_QUANTIZATION * c_d,
+        quantization_flops=c_d
+        * {
+            "paper": PAPER_QUANTIZATION,
+            "roofline": 0.0,
+            "measured": measured["c_a"] / measured["c_d"] if cost.quantization == "measured" else 0.0,
+        }[cost.quantization],
     )
-
-
-def attention_of(shape: ModelShape, model: ModelSpec) -> str:
-    """DeBERTa has no SDPA."""
-    return "eager" if shape.architecture == "deberta-v2" else model.attention
-
-
-def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, labels: int) -> int:
-    """m_e: embeddings, head with its optimizer and activations, workspace."""
-    element, head = ELEMENT_BYTES[model.precision], memory.head_weights(shape, labels)
-    frozen = memory.embedding_weights(shape) + memory.pooler_weights(shape)
-    return (
-        element * (frozen + head)
-        + TRAINING_BYTES[model.precision] * head
-        + memory.head_kept(shape, batch, sequence, labels, element)
-        + memory.workspace(shape, batch * sequence, sequence, attention_of(shape, model), element)
-    )
-
-
-def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) -> LayerBytes:
-    """Count one layer's bytes. INT8 reaches what it does in the paper: neither LoRA's inputs nor masks."""
-    element, targets = ELEMENT_BYTES[model.precision], flops.targets_of(shape, model.targets)
-    kept = memory.kept(shape, batch, sequence, attention_of(shape, model), element, targets, model.dropout)
-    parameters = sum(target.inputs + target.outputs for target in targets)
-    per_rank = TRAINING_BYTES[model.precision] * parameters + element * kept.per_rank
-    frozen = element * kept.floats + kept.exact + kept.lora_masks
-    return LayerBytes(
-        weights=element * memory.layer_weights(shape),
-        lora_per_rank=element * parameters,
-        trained=frozen + element * (kept.trained_floats + kept.inputs) + model.rank * per_rank,
-        trained_per_rank=per_rank,
-        inputs=element * kept.inputs,
-        frozen=frozen,
-        saved=floor((element - CODE_BYTES) * (kept.floats + kept.trained_floats)),
-        lowest=element * kept.lowest_floats + kept.lowest_exact,
-        lowest_quantized=floor(CODE_BYTES * kept.lowest_floats) + kept.lowest_exact,
-        wire_per_rank=WIRE_BYTES * parameters,
-        wire_b_per_rank=WIRE_BYTES * sum(target.outputs for target in targets),
-        # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.
-        traffic=(2 * element + 2) * (kept.floats + kept.trained_floats),
-    )
-
-
-def as_in_paper(size: LayerBytes) -> LayerBytes:
-    """Scale a layer's bytes: RoBERTa-base, b32 s128, adds the paper's 199 MiB, of which INT8 saves 58 %."""
-    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128)
-    trained = ceil(PAPER_LAYER_BYTES * size.trained / reference.trained)
-    frozen, saved = ceil((1 - PAPER_LORA_SHARE) * trained), floor(PAPER_SAVING * trained)
-    return replace(size, trained=trained, frozen=frozen, saved=saved, lowest=0, lowest_quantized=0)
 
 
 def estimate(assignment: Assignment, cost: CostModel, status: Status) -> CostEstimate:
@@ -285,12 +222,3 @@ def traffic(assignment: Assignment, cost: CostModel) -> tuple[int, int]:
         return 8 * len(assignment.trained), down
     per_rank = size.wire_b_per_rank if assignment.local.train_b_only else size.wire_per_rank
     return cost.head_bytes + per_rank * sum(ranks[one] for one in assignment.trained), down
-
-
-def check_profile(profile: Mapping[str, Any] | None, wanted: str) -> Mapping[str, Any]:
-    """A profile that `measured` constants can be read from."""
-    if profile is None:
-        raise SpecError(
-            f"{wanted} is 'measured', but no profile was read; cost.profile names the file that `fedquad profile` wrote"
-        )
-    return profile

@@ -15,13 +15,26 @@ LoRA's inputs. The lowest trained layer keeps no q in eager attention: K, whose 
 INT8 with a float scale per 32 x 32 block keeps (1 + 4/1024) bytes of each float it reaches.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Any
 
-from fedquad.flops import DECODERS, Target, key_value_width, position_targets
+from fedquad.errors import SpecError
+from fedquad.flops import DECODERS, Target, key_value_width, position_targets, targets_of
+from fedquad.shapes import shape_named
+from fedquad.spec import ModelSpec
 from fedquad.types import ModelShape
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
 CODE_BYTES = 1 + 4 / 1024  # INT8 and its block's scale
+PAPER_SAVING = 0.58  # m_q / m_o
+PAPER_LORA_SHARE = 0.13  # phi, fitted from Figure 2(a)
+PAPER_LAYER_BYTES = 199 * 2**20  # m_o of RoBERTa-base at batch 32, sequence 128
+WIRE_BYTES = 4  # per adapter element sent: float32
+# Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; bf16 also has a float32 master
+# and its gradient.
+TRAINING_BYTES = {"fp32": 16, "tf32": 16, "bf16": 22}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,3 +160,119 @@ def workspace(shape: ModelShape, tokens: int, sequence: int, attention: str, ele
     if shape.architecture == "deberta-v2":
         widest = max(widest, shape.heads * 2 * shape.position_buckets)
     return 2 * tokens * widest * element
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBytes:
+    """One layer's bytes in a step at the campaign's rank."""
+
+    weights: int  # frozen
+    lora_per_rank: int  # LoRA's weights
+    trained: int  # m_o: what a trained layer adds, gradients and optimizer state included
+    trained_per_rank: int  # of it, by one unit of rank
+    inputs: int  # of it, LoRA's inputs, which only A needs
+    frozen: int  # what a frozen layer above a trained one adds
+    saved: int  # m_q
+    lowest: int  # what the lowest trained layer spares
+    lowest_quantized: int  # and when it is quantized
+    wire_per_rank: int  # on the network
+    wire_b_per_rank: int  # of it, B
+    traffic: int  # bytes moved to quantize and to dequantize
+
+
+def attention_of(shape: ModelShape, model: ModelSpec) -> str:
+    """DeBERTa has no SDPA."""
+    return "eager" if shape.architecture == "deberta-v2" else model.attention
+
+
+def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, labels: int) -> int:
+    """m_e: embeddings, head with its optimizer and activations, workspace."""
+    element, head = ELEMENT_BYTES[model.precision], head_weights(shape, labels)
+    frozen = embedding_weights(shape) + pooler_weights(shape)
+    return (
+        element * (frozen + head)
+        + TRAINING_BYTES[model.precision] * head
+        + head_kept(shape, batch, sequence, labels, element)
+        + workspace(shape, batch * sequence, sequence, attention_of(shape, model), element)
+    )
+
+
+def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) -> LayerBytes:
+    """Count one layer's bytes. INT8 reaches what it does in the paper: neither LoRA's inputs nor masks."""
+    element, targets = ELEMENT_BYTES[model.precision], targets_of(shape, model.targets)
+    here = kept(shape, batch, sequence, attention_of(shape, model), element, targets, model.dropout)
+    parameters = sum(target.inputs + target.outputs for target in targets)
+    per_rank = TRAINING_BYTES[model.precision] * parameters + element * here.per_rank
+    frozen = element * here.floats + here.exact + here.lora_masks
+    return LayerBytes(
+        weights=element * layer_weights(shape),
+        lora_per_rank=element * parameters,
+        trained=frozen + element * (here.trained_floats + here.inputs) + model.rank * per_rank,
+        trained_per_rank=per_rank,
+        inputs=element * here.inputs,
+        frozen=frozen,
+        saved=floor((element - CODE_BYTES) * (here.floats + here.trained_floats)),
+        lowest=element * here.lowest_floats + here.lowest_exact,
+        lowest_quantized=floor(CODE_BYTES * here.lowest_floats) + here.lowest_exact,
+        wire_per_rank=WIRE_BYTES * parameters,
+        wire_b_per_rank=WIRE_BYTES * sum(target.outputs for target in targets),
+        # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.
+        traffic=(2 * element + 2) * (here.floats + here.trained_floats),
+    )
+
+
+def as_in_paper(size: LayerBytes) -> LayerBytes:
+    """Scale a layer's bytes: RoBERTa-base, b32 s128, adds the paper's 199 MiB, of which INT8 saves 58 %."""
+    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128)
+    trained = ceil(PAPER_LAYER_BYTES * size.trained / reference.trained)
+    frozen, saved = ceil((1 - PAPER_LORA_SHARE) * trained), floor(PAPER_SAVING * trained)
+    return replace(size, trained=trained, frozen=frozen, saved=saved, lowest=0, lowest_quantized=0)
+
+
+def as_measured(size: LayerBytes, measured: Mapping[str, float], layers: int, rank: int) -> tuple[LayerBytes, int]:
+    """Put a profile's m_o, m_q and m_f in place; m_f by what was measured above the fit, so that Eq. 11 covers it."""
+    trained = replace(
+        size,
+        trained=ceil(measured["m_o"]),
+        frozen=ceil(measured["frozen"]),
+        saved=floor(measured["m_q"]),
+        inputs=max(0, min(size.inputs, ceil(measured["m_o"]) - ceil(measured["frozen"]))),
+        lowest=0,
+        lowest_quantized=0,
+    )
+    loaded = layers * (size.weights + rank * size.lora_per_rank)
+    return trained, max(0, ceil(measured["m_f"] + measured["margin"]) - loaded)
+
+
+def measured_constants(
+    profile: Mapping[str, Any] | None, path: str, shape: ModelShape, model: ModelSpec, batch: int, sequence: int
+) -> Mapping[str, float]:
+    """The constants of the profile in `path`, which was made for this very model and batch."""
+    if profile is None:
+        raise SpecError(f"cost.profile {path!r} was not read, but the constants are to be the measured ones")
+    wanted = {
+        "model": shape.name,
+        "layers": shape.layers,
+        "batch": batch,
+        "sequence": sequence,
+        "rank": model.rank,
+        "precision": model.precision,
+        "attention": model.attention,
+    }
+    for key, value in wanted.items():
+        if profile.get(key) != value:
+            raise SpecError(
+                f"cost.profile {path}: {key} is {profile.get(key)!r}, but the campaign is priced for {value!r}; "
+                f"run `fedquad profile --model {shape.name} --batch {batch} --seq {sequence}`"
+            )
+    constants = profile.get("constants", {})
+    needed = ("c_d", "c_a", "m_f", "m_o", "m_q", "frozen", "margin")
+    for key in needed:
+        found = constants.get(key)
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found < float("inf"):
+            raise SpecError(
+                f"cost.profile {path}: constants.{key} is {found!r}, but it is a number that is not negative"
+            )
+    if not constants["c_d"] or not constants["m_o"]:
+        raise SpecError(f"cost.profile {path}: constants.c_d and constants.m_o are positive; measure for longer")
+    return constants  # type: ignore[no-any-return]

@@ -1,0 +1,198 @@
+"""Measure this machine: how long a training step takes and what it allocates, over LoRA depths and quantized layers.
+
+Configurations are visited in turns, again and again, and the fastest step of each counts: what else the machine does
+slows steps down and never speeds one up. Memory is what the allocator hands out during a step above the resident
+model: on CUDA its own peak, on the CPU the running sum of what torch's profiler saw allocated and freed, to the byte.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedquad import adapters, rng
+from fedquad.fit import Sample
+from fedquad.learn.configure import configure
+from fedquad.learn.model import Trainee
+from fedquad.learn.optimizer import Optimizer
+from fedquad.learn.seeding import seeded
+from fedquad.types import Adapter, Assignment
+
+STEPS = 3  # timed on each visit, after one that is not
+VISITS = (2, 8)  # at least, at most
+POSITIONS = 4  # layers of Figure 2's blocks, of 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One configuration to measure."""
+
+    depth: int
+    quantized: int = 0
+    trained: tuple[int, ...] = ()
+    batch: int = 0
+    held_out: bool = False
+
+
+def cases(layers: int, half: int) -> tuple[Case, ...]:
+    """What is measured: Figures 3 and 4's lines, Figure 2's blocks, `half` a batch for Figure 1, pairs held out."""
+    depths = sorted({1, *(round(layers * part / 12) for part in range(1, 13))} - {0})
+    lines = [Case(depth=d) for d in depths]
+    lines += [
+        Case(depth=layers, quantized=a)
+        for a in sorted({round(layers * part / 12) for part in range(2, 11, 2)} | {layers - 1})
+    ]
+    lines += [Case(depth=d, quantized=a) for d in depths[1:-1:3] for a in {d // 2, d - 1} if 0 < a < d]
+    seen = {(one.depth, one.quantized) for one in lines}
+    held = {
+        (round(layers * d / 12), round(layers * a / 12))
+        for d, a in ((3, 1), (5, 4), (6, 2), (7, 4), (9, 5), (10, 9), (11, 3))
+    }
+    lines += [Case(depth=d, quantized=a, held_out=True) for d, a in sorted(held - seen) if 0 < a < d]
+    block = max(1, round(layers * POSITIONS / 12))
+    starts = sorted({0, max(0, (layers - block) // 2)})
+    blocks = [Case(depth=0, trained=tuple(range(start, start + block))) for start in starts]
+    return (*lines, *blocks, Case(depth=0), Case(depth=layers, batch=half))
+
+
+class Bench:
+    """A loaded model with one batch of random tokens."""
+
+    def __init__(self, trainee: Trainee, batch: int, sequence: int) -> None:
+        shape, device = trainee.layout.shape, trainee.device
+        self.trainee, self.layers = trainee, shape.layers
+        draw = rng.stream("profile", batch, sequence)
+        self.ids = torch.tensor(draw.integers(5, shape.vocabulary, (batch, sequence)), device=device)
+        self.labels = torch.tensor(draw.integers(0, trainee.layout.labels, batch), device=device)
+        self.adapter: Adapter = adapters.initial(trainee.layout, trainee.greatest_rank, 0)
+
+    def resident_bytes(self) -> int:
+        """Bytes of the model's parameters and buffers."""
+        tensors = [*self.trainee.model.parameters(), *self.trainee.model.buffers()]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def seconds(self, case: Case) -> float:
+        """The fastest of a few steps."""
+        with self._ready(case) as step:
+            step()
+            return min(self._timed(step) for _ in range(STEPS))
+
+    def peak_bytes(self, case: Case) -> int:
+        """Bytes that a step adds to the resident model at its peak."""
+        with self._ready(case) as step:
+            step()
+            return cuda_peak(step) if self.ids.is_cuda else cpu_peak(step)
+
+    @contextmanager
+    def _ready(self, case: Case) -> Iterator[Callable[[], None]]:
+        rate, model = 1e-3, self.trainee.model
+        with configure(self.trainee, self._assignment(case), self.adapter) as learning, seeded("profile", "dropout"):
+            model.train()
+            optimizer = Optimizer(learning.parameters, [p.detach().float() for p in learning.parameters], rate, 0.0)
+            rows = case.batch or len(self.ids)
+            ids, labels = self.ids[:rows], self.labels[:rows]
+            mask = torch.ones_like(ids)
+
+            def step() -> None:
+                logits = model(input_ids=ids, attention_mask=mask).logits
+                loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+            yield step
+            model.eval()
+
+    def _assignment(self, case: Case) -> Assignment:
+        trained = case.trained or tuple(range(self.layers - case.depth, self.layers))
+        return Assignment(
+            device=0,
+            present=tuple(range(self.layers)),
+            trained=trained,
+            quantized=trained[: case.quantized],
+            ranks=(self.trainee.greatest_rank,) * self.layers,
+            steps=1,
+            learning_rate=1e-3,
+        )
+
+    def _timed(self, step: Callable[[], None]) -> float:
+        # One thread's CPU seconds are its wall-clock seconds on an idle machine, and do not grow on a busy one.
+        clock = time.perf_counter if self.ids.is_cuda or torch.get_num_threads() > 1 else time.process_time
+        start = clock()
+        step()
+        if self.ids.is_cuda:
+            torch.cuda.synchronize()
+        return clock() - start
+
+
+def measure(
+    bench: Bench, budget_seconds: float, chosen: Sequence[Case], tell: Callable[[str, float], None]
+) -> list[Sample]:
+    """Measure the cases within about the budget; `tell` hears what is done and its share."""
+    start = time.perf_counter()
+    peaks = []
+    for number, case in enumerate(chosen):
+        tell("memory", 0.3 * number / len(chosen))
+        peaks.append(bench.peak_bytes(case))
+    best = [float("inf")] * len(chosen)
+    least, most = VISITS
+    for visit in range(most):
+        used = time.perf_counter() - start
+        if visit >= least and used * (visit + 1) / max(visit, 1) > budget_seconds:
+            break
+        for number, case in enumerate(chosen):
+            tell("time", 0.3 + 0.7 * max(visit / most, min(1.0, (time.perf_counter() - start) / budget_seconds)))
+            best[number] = min(best[number], bench.seconds(case))
+    return [_sample(case, seconds, peak) for case, seconds, peak in zip(chosen, best, peaks)]
+
+
+def _sample(case: Case, seconds: float, peak: int) -> Sample:
+    return Sample(
+        depth=case.depth,
+        quantized=case.quantized,
+        trained=case.trained,
+        batch=case.batch,
+        held_out=case.held_out,
+        seconds=seconds,
+        peak_bytes=peak,
+    )
+
+
+def cuda_peak(step: Callable[[], None]) -> int:
+    """Bytes that CUDA's allocator handed out at most during a step, above what was there before."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def cpu_peak(step: Callable[[], None]) -> int:
+    """The same on the CPU, whose allocator keeps no peak: summed over what torch's profiler saw."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with _quiet(), torch.profiler.profile(activities=activities, profile_memory=True) as seen:
+        step()
+    events: Any = seen.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    now = peak = 0
+    for _, change in changes:
+        now += change
+        peak = max(peak, now)
+    return peak
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep kineto's two lines a session, which no log level stops, off stderr."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
