@@ -29,8 +29,8 @@ def profile(
     Writes a profile that `cost.profile` takes, and draws the paper's Figures 1(b), 2, 3 and 4 for this machine.
     """
     from fedquad.cli import profile_display
-    from fedquad.cli.edge import typed
     from fedquad.store.files import write_json
+    from flows.edge import typed
 
     spec = typed(
         {

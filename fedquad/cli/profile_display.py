@@ -59,11 +59,25 @@ def summary(profile: Mapping[str, Any], path: Path, picture: Path) -> Group:
         table.add_row(key, *cells, meaning)
     title = ", ".join(f"{profile[key]}" for key in ("model", "device", "precision", "attention"))
     lines = (
-        f"Fit: seconds within {errors['seconds']:.1%}, bytes within {errors['bytes']:.1%}; on pairs (d, a) held out of it "
-        f"{errors['seconds_held_out']:.1%} and {errors['bytes_held_out']:.1%}.",
+        f"Fit: seconds within {errors['seconds']:.1%}, bytes within {errors['bytes']:.1%}; on pairs (d, a) held out "
+        f"of it {errors['seconds_held_out']:.1%} and {errors['bytes_held_out']:.1%}:",
+        f"{', '.join(_held_out(profile))} (seconds, bytes).",
         f"One more layer runs at {scaled(speed, 'FLOP/s')}; analytic c_a is the paper's 0.75 c_d.",
         f"Profile: {path}    set cost.profile to it, cost.memory and cost.quantization to measured",
         f"Figures: {picture}",
     )
     head = f"{title}, batch {profile['batch']}, sequence {profile['sequence']}"
     return Group(titled(head, table), *(Text(line) for line in lines))
+
+
+def _held_out(profile: Mapping[str, Any]) -> list[str]:
+    """How far the fit is off on each pair that it never saw."""
+    from fedquad.report.profile_figures import predicted
+
+    found = []
+    for one in profile["samples"]:
+        if one["held_out"]:
+            pair = one["depth"], one["quantized"]
+            off = [predicted(profile, key, *pair) / one[key] - 1 for key in ("seconds", "peak_bytes")]
+            found.append(f"{pair} {off[0]:+.1%} {off[1]:+.1%}")
+    return found

@@ -24,7 +24,9 @@ from fedquad.types import Adapter, Assignment
 
 STEPS = 3  # timed on each visit, after one that is not
 VISITS = (2, 8)  # at least, at most
-POSITIONS = 4  # layers of Figure 2's blocks, of 12
+# Of 12 layers: Figure 2's blocks, and pairs (d, a) that the fit does not see.
+BLOCK = 4
+HELD_OUT = ((3, 1), (6, 2), (7, 4), (9, 5), (10, 9), (11, 3), (11, 8))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +42,25 @@ class Case:
 
 def cases(layers: int, half: int) -> tuple[Case, ...]:
     """What is measured: Figures 3 and 4's lines, Figure 2's blocks, `half` a batch for Figure 1, pairs held out."""
-    depths = sorted({1, *(round(layers * part / 12) for part in range(1, 13))} - {0})
-    lines = [Case(depth=d) for d in depths]
-    lines += [
-        Case(depth=layers, quantized=a)
-        for a in sorted({round(layers * part / 12) for part in range(2, 11, 2)} | {layers - 1})
-    ]
-    lines += [Case(depth=d, quantized=a) for d in depths[1:-1:3] for a in {d // 2, d - 1} if 0 < a < d]
-    seen = {(one.depth, one.quantized) for one in lines}
-    held = {
-        (round(layers * d / 12), round(layers * a / 12))
-        for d, a in ((3, 1), (5, 4), (6, 2), (7, 4), (9, 5), (10, 9), (11, 3))
-    }
-    lines += [Case(depth=d, quantized=a, held_out=True) for d, a in sorted(held - seen) if 0 < a < d]
-    block = max(1, round(layers * POSITIONS / 12))
-    starts = sorted({0, max(0, (layers - block) // 2)})
-    blocks = [Case(depth=0, trained=tuple(range(start, start + block))) for start in starts]
-    return (*lines, *blocks, Case(depth=0), Case(depth=layers, batch=half))
+    depths = sorted({max(1, _of(layers, part)) for part in range(1, 13)})
+    pairs = [(depth, 0) for depth in depths]
+    pairs += [(layers, _of(layers, part)) for part in (2, 4, 6, 8, 10)] + [(layers, layers - 1)]
+    pairs += [(depth, a) for depth in depths[1:-1:3] for a in (depth // 2, depth - 1)]
+    lines = list(dict.fromkeys(pair for pair in pairs if pair[1] < pair[0]))
+    held = [(_of(layers, depth), _of(layers, a)) for depth, a in HELD_OUT]
+    held = [pair for pair in dict.fromkeys(held) if 0 < pair[1] < pair[0] and pair not in lines]
+    block = max(1, _of(layers, BLOCK))
+    starts = sorted({0, (layers - block) // 2})
+    return (
+        *(Case(depth=depth, quantized=a) for depth, a in lines),
+        *(Case(depth=depth, quantized=a, held_out=True) for depth, a in held),
+        *(Case(depth=0, trained=tuple(range(start, start + block))) for start in starts),
+        Case(depth=layers, batch=half),
+    )
+
+
+def _of(layers: int, twelfths: int) -> int:
+    return round(layers * twelfths / 12)
 
 
 class Bench:
@@ -144,7 +148,8 @@ def measure(
         if visit >= least and used * (visit + 1) / max(visit, 1) > budget_seconds:
             break
         for number, case in enumerate(chosen):
-            tell("time", 0.3 + 0.7 * max(visit / most, min(1.0, (time.perf_counter() - start) / budget_seconds)))
+            used = time.perf_counter() - start
+            tell("time", 0.3 + 0.7 * max(visit / most, min(1.0, used / max(budget_seconds, used, 1e-9))))
             best[number] = min(best[number], bench.seconds(case))
     return [_sample(case, seconds, peak) for case, seconds, peak in zip(chosen, best, peaks)]
 

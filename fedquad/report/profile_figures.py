@@ -64,8 +64,8 @@ def _shares(axes: Any, profile: Mapping[str, Any]) -> None:
     axes.bar(names, added, bottom=resident, color=MEASURED, label="activations, gradients")
     for row, one in enumerate(added):
         axes.text(row, resident + one / 2, f"{one / (one + resident):.0%}", ha="center", va="center", color="white")
-    axes.set_ylabel("MiB")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set(ylabel="MiB", ylim=(0, 1.3 * (resident + max(added))))
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def _blocks(axes: Any, profile: Mapping[str, Any], key: str, unit: float, label: str) -> None:
