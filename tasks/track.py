@@ -34,6 +34,7 @@ EXPERIMENT = "fedquad"
 KEY_TAG = "fedquad_key"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
 PATIENCE_SECONDS = 30.0  # a server that does not answer is left alone so long: each try costs up to its timeout
+TALKATIVE = ("alembic", "mlflow", "urllib3")  # they tell of every table created and every connection tried again
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -66,7 +67,7 @@ class Tracker:
                 return self._give_up(error)
             if self._reason:
                 self._reason = ""
-                announce("notice", message=f"MLflow answers again at {self.uri}; it has got every round")
+                announce("notice", message=f"MLflow answers again at {self.uri}")
             return ""
 
     def _connect(self) -> "MlflowClient":
@@ -75,11 +76,7 @@ class Tracker:
                 os.environ.setdefault(key, value)
             from mlflow import MlflowClient
 
-            for name in (
-                "alembic",
-                "mlflow",
-                "urllib3",
-            ):  # otherwise creating tables and trying again are told line by line
+            for name in TALKATIVE:
                 logging.getLogger(name).setLevel(logging.ERROR)
             self._client = MlflowClient(tracking_uri=self.uri)
         return self._client
@@ -88,8 +85,12 @@ class Tracker:
         """Remember, and say once, that MLflow is out of reach."""
         if not self._reason:
             why = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            is_server = self.uri.startswith(
+                ("http://", "https://")
+            )  # MLflow's reason is then the address in 200 letters
+            cause = f"at {self.uri}" if is_server else f"({why})"
             announce(
-                "notice", message=f"MLflow is out of reach ({why}); the campaign goes on and sends its rounds later"
+                "notice", message=f"MLflow is out of reach {cause}; the campaign goes on and sends its rounds later"
             )
             self._reason = why
         self._silent_until = time.monotonic() + PATIENCE_SECONDS
