@@ -62,7 +62,7 @@ class Tracker:
             if self._reason and not finished and time.monotonic() < self._silent_until:
                 return self._reason
             try:
-                Sending(self._connect(), self.campaign, self.spec, self.uri, label, method, seed).send(finished)
+                Sending(self._connect(), self, label, method, seed).send(finished)
             except _unreachable() as error:
                 return self._give_up(error)
             if self._reason:
@@ -100,25 +100,12 @@ class Tracker:
 class Sending:
     """Brings the run of one arm up to date."""
 
-    def __init__(
-        self,
-        client: "MlflowClient",
-        campaign: CampaignFolder,
-        spec: CampaignSpec,
-        uri: str,
-        label: str,
-        method: str,
-        seed: int,
-    ) -> None:
-        self.client = client
-        self.campaign = campaign
-        self.spec = spec
-        self.uri = uri
-        self.label = label
-        self.method = method
-        self.seed = seed
-        self.arm: ArmFolder = campaign.arm(label, seed)
-        self.cursor = _cursor(self.arm, uri)
+    def __init__(self, client: "MlflowClient", tracker: Tracker, label: str, method: str, seed: int) -> None:
+        self.client, self.uri = client, tracker.uri
+        self.campaign, self.spec = tracker.campaign, tracker.spec
+        self.label, self.method, self.seed = label, method, seed
+        self.arm: ArmFolder = tracker.campaign.arm(label, seed)
+        self.cursor = _cursor(self.arm, tracker.uri)
 
     def send(self, finished: bool) -> None:
         """Send what is new; begin again with a new run if somebody deleted the old one."""
@@ -197,11 +184,9 @@ class Sending:
     def _params(self) -> dict[str, str]:
         """Every field of the spec by its dotted key; of the arms, this one."""
         document = plain(self.spec)
-        arm = next(arm for arm in self.spec.arms if arm.name == self.label)
-        document.update(arms=None, seeds=None, arm=plain(arm), seed=self.seed)
-        return {
-            key: "" if value is None else str(value) for key, value in _flat(document) if key not in ("arms", "seeds")
-        }
+        del document["arms"], document["seeds"]
+        document |= {"arm": plain(next(arm for arm in self.spec.arms if arm.name == self.label)), "seed": self.seed}
+        return {key: "" if value is None else str(value) for key, value in _flat(document)}
 
     def _send_round(self, facts: Mapping[str, Any], until_here: Sequence[Mapping[str, Any]]) -> None:
         """One round: its figures, stamped with the fleet's time, its assignments, then the note that it is sent."""
@@ -210,10 +195,8 @@ class Sending:
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
         figures = {**_figures(facts), "best_accuracy": max(r["accuracy"] for r in until_here)}
         metrics = [Metric(key, float(value), stamp, step) for key, value in figures.items()]
-        metrics.append(
-            Metric("accuracy_by_second", float(facts["accuracy"]), stamp, int(facts["elapsed_seconds"]))
-        )  # its step axis is fleet time
-        self.client.log_batch(self.cursor["run_id"], metrics=metrics)
+        by_second = Metric("accuracy_by_second", facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
+        self.client.log_batch(self.cursor["run_id"], metrics=[*metrics, by_second])  # whose step axis is fleet time
         assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
         self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
         self._save(sent_rounds=step)
