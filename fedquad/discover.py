@@ -64,6 +64,12 @@ def variants(method: str) -> tuple[str, ...]:
     return tuple(getattr(_module(method), "VARIANTS", ()))
 
 
+def remark(method: str) -> str:
+    """What must be said wherever a method's results are shown; its module says it as REMARK, most have none."""
+    name = method.partition(":")[0]
+    return str(getattr(_module(name), "REMARK", "")) if name in strategies() else ""
+
+
 def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
     """Make the strategy that `fedlora:oracle` names, with its hyper-parameters."""
     name, _, variant = method.rpartition(":") if ":" in method else (method, "", "")

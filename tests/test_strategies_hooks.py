@@ -4,8 +4,10 @@ import pytest
 from fleet_of_three import statuses
 from pretend import COST, fleet, planned
 
+from fedquad import discover
+from fedquad.cli import tables
 from fedquad.cost import CostModel, estimate
-from fedquad.spec import CostSpec
+from fedquad.spec import CampaignSpec, CostSpec, plain
 from fedquad.types import Assignment
 
 
@@ -48,3 +50,15 @@ def pricing_as(spec: CostSpec) -> CostModel:
     from fedquad.spec import ModelSpec, TrainingSpec
 
     return cost_model(shape_named("roberta-base", 12), ModelSpec(), TrainingSpec(), spec, labels=3)
+
+
+def test_legend_says_what_it_is_wherever_it_is_shown() -> None:
+    assert "re-implementation" in discover.remark("legend")
+    assert discover.remark("fedquad:literal") == discover.remark("./mine.py") == ""
+    arm = {"label": "mine", "method": "legend", "failure": "", "rounds": []}
+    figures = dict.fromkeys(("final_accuracy", "best_accuracy", "seconds_to_target", "mean_wait_seconds"))
+    summary = {"campaign": "c", "arms": [{**arm, **figures, "seed": 0}], "target_accuracy": None, "speedups": {}}
+    shown = tables.campaign_summary(summary, plain(CampaignSpec()), width=100)
+    with (console := tables.Console(width=200)).capture() as caught:
+        console.print(shown)
+    assert "mine: a re-implementation" in caught.get()

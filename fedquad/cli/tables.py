@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from fedquad import discover
 from fedquad.spec import ArmSpec, CampaignSpec, keys
 from fedquad.store import campaign as store
 
@@ -138,6 +139,9 @@ def _notes(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterable[Text
     if known:
         ratios = ", ".join(f"{ratio:.2f} times {label}" for label, ratio in known.items())
         yield Text(f"Speed of fedquad to the target: {ratios}.", style="bold")
+    for arm in {arm["label"]: arm for arm in summary["arms"]}.values():
+        if remark := discover.remark(arm["method"]):
+            yield Text(f"{arm['label']}: {remark}.")
     yield Text(fleet_line(spec), style="dim")
 
 

@@ -23,11 +23,11 @@ from fedquad.strategies.fedlora import depths_that_fit, top_layers
 from fedquad.strategy import Answers, Strategy, World
 from fedquad.types import Adapter, Assignment, Floats, Ints, Memo, ServerState, Statuses
 
-VARIANTS = ("re-implementation",)
+REMARK = "a re-implementation from the paper's abstract; its numbers say nothing certain about the published system"
 RANKS, FLOPS, PACE = "ranks", "step_flops_of_depth", "seconds_per_flop"  # in the memo
 
 
-def strategy(variant: str = "re-implementation", spread: float = 0.5, rho: float = 0.8, theta: float = 0.5) -> Strategy:
+def strategy(spread: float = 0.5, rho: float = 0.8, theta: float = 0.5) -> Strategy:
     """Make LEGEND; the mean waiting may be `theta` of the last round's mean completion time."""
 
     def init(master: Adapter, world: World) -> Memo:
