@@ -108,7 +108,8 @@ class LayerSlab:
         """
         assert self.slab is not None
         if block.index not in self.ready:
-            wanted = sorted({block.index, *(other.index for other in self.blocks if other.claims)})
-            self.ready = {**dict(zip(wanted, slab_dequantize(self.slab, wanted))), **self.ready}
+            open_claims = {other.index for other in self.blocks if other.claims > 0 and other.index not in self.ready}
+            wanted = sorted({block.index, *open_claims})
+            self.ready.update(zip(wanted, slab_dequantize(self.slab, wanted)))
         block.claims -= 1
         return self.ready[block.index] if block.claims > 0 else self.ready.pop(block.index)
