@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import logging
 import os
+import time
 from typing import Any
 
 from fedquad.errors import FedquadError
@@ -32,6 +33,7 @@ def run(spec: CampaignSpec, name: str, *, listener: Listener | None = None, unti
 
 
 async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, Any]:
+    began = time.monotonic()
     folder = campaign_folder(name)
     settings.apply(home())
     server: TemporaryServer | None = TemporaryServer()
@@ -53,6 +55,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             if server is not None:
                 await asyncio.to_thread(server.wait)
             await preparing
+            announce("ready", seconds=time.monotonic() - began)
             with prepare.current(session):
                 return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
         finally:

@@ -16,6 +16,7 @@ from fedquad.cost import cost_model
 from fedquad.partition import partition
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.store import files
+from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import home
 from fedquad.store.environment import environment
 from fedquad.strategy import Strategy, World
@@ -115,12 +116,24 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     strategy = discover.strategy(chosen.method, chosen.params)
     world = world_of(session, chosen, strategy, shared)
     folder = session.folder.arm(label, seed)
-    about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
-    folder.describe(
-        {**about, "digests": shared.digests, "environment": environment(spec.training.threads), "failure": ""}
+    describe(
+        folder, {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}, shared, spec
     )
     state = folder.latest() or round.begin(strategy, shared.master, world)
     return Arm(session, label, chosen.method, shared, strategy, world, state)
+
+
+def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> None:
+    """Write down what the arm is and what it was begun with; say so when it goes on with other versions, whose bits may differ."""
+    present = environment(spec.training.threads)
+    begun = folder.description().get("environment", present)
+    changed = [key for key in begun if key != "commit" and begun[key] != present.get(key)]
+    if changed:
+        announce(
+            "notice",
+            message=f"{folder.path.name} was begun with another {', '.join(changed)}; its bits may differ from here on",
+        )
+    folder.describe({**about, "digests": shared.digests, "environment": begun, "failure": ""})
 
 
 def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -> World:
