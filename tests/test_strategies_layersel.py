@@ -65,7 +65,7 @@ def test_layersel_finds_the_optimum_of_p1_where_it_can_be_enumerated() -> None:
         p, budgets = draw.uniform(0, 2, (3, 4)), [1, 2, 2]
         best = max(layersel.objective(p, masks, 0.3) for masks in all_masks(budgets, 4))
         misses += layersel.objective(p, layersel.select(p, np.array(budgets), 0.3), 0.3) < best - 1e-9
-    assert misses <= 8  # an ascent may end in a local optimum
+    assert misses <= 4  # an ascent may end in a local optimum
 
 
 def test_the_objective_of_p1_by_hand() -> None:
