@@ -112,3 +112,20 @@ def test_the_report_is_of_the_last_forward_pass():
         eight = handle.saved_bytes()
         backward(model, a_batch(rows=4))
         assert handle.saved_bytes()[1].kept_bytes < 0.6 * eight[1].kept_bytes
+
+
+@pytest.mark.parametrize("way", ["in place", "wrapped"])
+def test_a_compiled_layer_is_refused_with_the_reason(way):
+    model = a_model()
+    layers = find_layers(model)
+    if way == "in place":
+        layers[1].compile()
+    else:
+        layers[1] = torch.compile(layers[1])
+    with pytest.raises(ValueError, match="partitioner"):
+        compress(model, layers=[1])
+
+
+def test_a_compiled_model_around_the_layers_is_refused():
+    with pytest.raises(ValueError, match="partitioner"):
+        compress(torch.compile(a_model()), layers=[0])

@@ -283,23 +283,6 @@ def test_a_nan_among_the_activations_reaches_the_gradient():
     assert gradient[1].isfinite().all()
 
 
-@pytest.mark.parametrize("way", ["in place", "wrapped"])
-def test_a_compiled_layer_is_refused_with_the_reason(way):
-    model = a_model()
-    layers = find_layers(model)
-    if way == "in place":
-        layers[1].compile()
-    else:
-        layers[1] = torch.compile(layers[1])
-    with pytest.raises(ValueError, match="partitioner"):
-        compress(model, layers=[1])
-
-
-def test_a_compiled_model_around_the_layers_is_refused():
-    with pytest.raises(ValueError, match="partitioner"):
-        compress(torch.compile(a_model()), layers=[0])
-
-
 def test_a_gelu_that_is_shared_with_an_uncompressed_layer_saves_its_input_there():
     model, batch = a_model(), a_batch()
     layers = find_layers(model)

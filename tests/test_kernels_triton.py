@@ -36,6 +36,7 @@ def hard(shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
     if shape == (100, 70):
         x[3, 3], x[40, 69] = float("nan"), float("-inf")
         x[64:, :32] = 0
+        x[:32, 32:64].abs_()
     return x.to(dtype)
 
 
