@@ -21,7 +21,7 @@ same.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,11 @@ class Settings:
         for key, value in (("theta", self.theta), ("c", self.c)):
             if not value >= 0 or (key == "c" and value == 0):
                 raise SpecError(f"ACS: {key} is {value!r}, but it is {'positive' if key == 'c' else 'not negative'}")
+
+
+def settings(variant: str = "", *, acs: str = "default", **known: Any) -> Settings:
+    """The settings of an arm `fedquad:VARIANT`, or of one with the parameter `acs`."""
+    return Settings(rule=variant or acs, **known)  # type: ignore[arg-type]
 
 
 def describe(cost: CostModel, statuses: Statuses, steps: Ints, rows: Ints | slice = slice(None)) -> Devices:

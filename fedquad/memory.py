@@ -73,7 +73,9 @@ def kept(
         floats += tokens * h
         exact += tokens * (4 * shape.heads + sequence * element) + 16  # logsumexp; bias; dropout's seed and offset
     if shape.architecture in DECODERS:
-        floats += tokens * (2 * shape.intermediate + h)
+        # Three MLP tensors; keys and values are repeated for every query head; RMSNorm has one statistic, not two.
+        floats += tokens * (2 * shape.intermediate + 2 * (h - key_value_width(shape)))
+        exact -= 8 * tokens
     wide = [target.inputs for target in targets]
     one_each = {target.reads: target.inputs for target in targets}
     roles = {target.role for target in targets}
@@ -121,9 +123,11 @@ def _with_positions(
 
 
 def head_kept(shape: ModelShape, batch: int, sequence: int, labels: int, element: int) -> int:
-    """Bytes that pooler and classifier keep of the first token; DeBERTa's pooler holds on to the whole last output."""
+    """Bytes that pooler and classifier keep of one token; DeBERTa's pooler holds on to the whole last output."""
     rows, masks = (2, 1) if shape.architecture in ("bert", "deberta-v2") else (3, 2)
-    whole = batch * sequence * shape.hidden * element if shape.architecture == "deberta-v2" else 0
+    # A decoder's score reads every token, after a last norm.
+    outputs = 2 if shape.architecture in DECODERS else int(shape.architecture == "deberta-v2")
+    whole = outputs * batch * sequence * shape.hidden * element
     return whole + batch * (shape.hidden * (rows * element + masks) + labels * element + 8) + element
 
 

@@ -69,9 +69,10 @@ def drawn(
 def settings_of(spec: CampaignSpec, rule: str | None) -> Settings:
     """ACS as the campaign's FedQuad arm has it, or the rule asked for."""
     arm = next((arm for arm in spec.arms if arm.method.partition(":")[0] == "fedquad"), None)
-    variant = arm.method.partition(":")[2] if arm else ""
-    known = {key: arm.params[key] for key in ("theta", "c", "is_relative") if key in arm.params} if arm else {}
-    return Settings(rule=rule or variant or "default", **known)  # type: ignore[arg-type]
+    if arm is None:
+        return acs.settings(rule or "")
+    known = {key: value for key, value in arm.params.items() if key != "is_quantizing"}
+    return acs.settings(rule or arm.method.partition(":")[2], **known)  # type: ignore[arg-type]
 
 
 def steps_of(spec: CampaignSpec, examples: int | None, devices: int) -> int:

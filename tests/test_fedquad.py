@@ -16,7 +16,7 @@ MEMORY = [COST.memory_of_depth(depth) for depth in (3, 7, 10)]
 SPEED = [0.25e12, 0.5e12, 1e12]
 
 
-def planned(name: str, there: Statuses, mean: float, **params: float | bool) -> tuple[Assignment, ...]:
+def planned(name: str, there: Statuses, mean: float, **params: float | bool | str) -> tuple[Assignment, ...]:
     begun = state(adapter(layers=LAYERS), round=1, gradient_norms=1.05 ** np.arange(LAYERS), mean_seconds=mean)
     return strategy(name, params).plan(begun, there, world(COST), rng.stream(0))
 
@@ -84,6 +84,7 @@ def test_the_variants_are_the_rules() -> None:
     default, literal = (planned(f"fedquad:{rule}", slow, 30.0)[0] for rule in ("default", "literal"))
     assert len(default.trained) == 1
     assert len(literal.trained) == 7  # all that it holds: as printed, a straggler earns more the deeper it trains
+    assert planned("fedquad", slow, 30.0, acs="literal")[0] == literal
     together = planned("fedquad:deadline", slow, 30.0)
     assert len({round(s, 6) for s in seconds(together, slow)[1:]}) == 1
 

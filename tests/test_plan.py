@@ -97,6 +97,9 @@ def test_a_campaigns_own_rule_is_planned_with_unless_another_is_asked_for(run: A
     literal = run("--json", "--set", arms).document
     assert (literal["rule"], literal["theta"]) == ("literal", None)
     assert run("--json", "--set", arms, "--acs", "deadline").document["rule"] == "deadline"
+    by_parameter = "arms=[{method: fedquad, params: {acs: literal, c: 0.5}}]"
+    assert (found := run("--json", "--set", by_parameter).document)["rule"] == "literal"
+    assert found["c"] == 0.5
 
 
 @pytest.mark.parametrize(

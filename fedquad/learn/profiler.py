@@ -17,6 +17,7 @@ import torch
 from fedquad import adapters, rng
 from fedquad.fit import Sample
 from fedquad.learn.configure import configure
+from fedquad.learn.loop import arithmetic
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer
 from fedquad.learn.seeding import seeded
@@ -94,7 +95,11 @@ class Bench:
     @contextmanager
     def _ready(self, case: Case) -> Iterator[Callable[[], None]]:
         rate, model = 1e-3, self.trainee.model
-        with configure(self.trainee, self._assignment(case), self.adapter) as learning, seeded("profile", "dropout"):
+        with (
+            configure(self.trainee, self._assignment(case), self.adapter) as learning,
+            arithmetic(self.trainee),
+            seeded("profile", "dropout"),
+        ):
             model.train()
             optimizer = Optimizer(learning.parameters, [p.detach().float() for p in learning.parameters], rate, 0.0)
             rows = case.batch or len(self.ids)
@@ -125,11 +130,15 @@ class Bench:
     def _timed(self, step: Callable[[], None]) -> float:
         # One thread's CPU seconds are its wall-clock seconds on an idle machine, and do not grow on a busy one.
         clock = time.perf_counter if self.ids.is_cuda or torch.get_num_threads() > 1 else time.process_time
+        self._wait()
         start = clock()
         step()
+        self._wait()
+        return clock() - start
+
+    def _wait(self) -> None:
         if self.ids.is_cuda:
             torch.cuda.synchronize()
-        return clock() - start
 
 
 def measure(

@@ -1,5 +1,6 @@
-"""FedQuad: LoRA depth and activation quantization chosen together, per device and round (Algorithm 1, in
-fedquad/acs.py).
+"""FedQuad: LoRA depth and activation quantization chosen together, per device and round (fedquad/acs.py).
+
+The rule is the variant, or the parameter `acs`:
 
     default    candidates that end by t_avg + theta (Eq. 14), the greatest reward of those
     literal    Algorithm 1 as printed, without theta
@@ -13,36 +14,42 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import acs
+from fedquad import acs as selection
 from fedquad.cost import Constants
 from fedquad.strategies.fedlora import top_layers
 from fedquad.strategy import Strategy, World
 from fedquad.types import Assignment, Ints, ServerState, Statuses
 
-VARIANTS = acs.RULES
+VARIANTS = selection.RULES
 
 
 def strategy(
-    variant: str = "", *, theta: float = 0.5, c: float = 1e-4, is_relative: bool = False, is_quantizing: bool = True
+    variant: str = "",
+    *,
+    acs: str = "default",
+    theta: float = 0.5,
+    c: float = 1e-4,
+    is_relative: bool = False,
+    is_quantizing: bool = True,
 ) -> Strategy:
     """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one)."""
-    settings = acs.Settings(rule=variant or "default", theta=theta, c=c, is_relative=is_relative)  # type: ignore[arg-type]
+    settings = selection.settings(variant, acs=acs, theta=theta, c=c, is_relative=is_relative)
 
     def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
         there = np.array(statuses.participants, dtype=np.int64)
         devices = describe(statuses, world)
         constants = constants_of(world, is_quantizing)
-        choices = acs.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
+        choices = selection.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
         return assignments(choices, there, world, state.round + 1)
 
     return Strategy(plan=plan)
 
 
-def describe(statuses: Statuses, world: World) -> acs.Devices:
+def describe(statuses: Statuses, world: World) -> selection.Devices:
     """The participants in ACS's terms."""
     there = np.array(statuses.participants, dtype=np.int64)
     steps = np.array([world.steps(device) for device in statuses.participants], dtype=np.int64)
-    return acs.describe(world.cost, statuses, steps, there)
+    return selection.describe(world.cost, statuses, steps, there)
 
 
 def constants_of(world: World, is_quantizing: bool) -> Constants:
@@ -51,11 +58,11 @@ def constants_of(world: World, is_quantizing: bool) -> Constants:
     return constants if is_quantizing else replace(constants, m_q=0)
 
 
-def assignments(choices: acs.Choices, there: Ints, world: World, round: int) -> tuple[Assignment, ...]:
+def assignments(choices: selection.Choices, there: Ints, world: World, round: int) -> tuple[Assignment, ...]:
     """Spell out (d, a) for every device that is not skipped."""
     rows = zip(there, choices.depth, choices.quantized, choices.fallback)
     return tuple(
         top_layers(world, int(device), int(depth), round, int(quantized))
         for device, depth, quantized, fallback in rows
-        if fallback != acs.SKIP
+        if fallback != selection.SKIP
     )

@@ -6,6 +6,8 @@ from fedquad.strategy import Strategy
 VARIANTS = fedquad.VARIANTS
 
 
-def strategy(variant: str = "", *, theta: float = 0.5, c: float = 1e-4, is_relative: bool = False) -> Strategy:
+def strategy(
+    variant: str = "", *, acs: str = "default", theta: float = 0.5, c: float = 1e-4, is_relative: bool = False
+) -> Strategy:
     """Make the ablation; the parameters are FedQuad's."""
-    return fedquad.strategy(variant, theta=theta, c=c, is_relative=is_relative, is_quantizing=False)
+    return fedquad.strategy(variant, acs=acs, theta=theta, c=c, is_relative=is_relative, is_quantizing=False)
