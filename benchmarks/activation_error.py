@@ -9,6 +9,7 @@ mini backbone with its trained weights, 12 layers, batch 32, 64 tokens.
 """
 
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def accuracies(steps: int) -> list[dict[str, Any]]:
     for name in TASKS:
         found = {is_on: [_accuracy(name, seed, is_on, steps) for seed in SEEDS] for is_on in (False, True)}
         off, on = found[False], found[True]
+        print(name, *found.values(), file=sys.stderr)
         row = {"task": name, "steps": steps, "batch": 8, "seeds": len(SEEDS)}
         for label, values in (("off", off), ("int8", on)):
             row[f"{label}_accuracy"] = round(statistics.fmean(values), 4)
