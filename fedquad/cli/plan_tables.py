@@ -27,6 +27,8 @@ def plan(
         parts += [Text(), titled(f"{planning.PLAYED_ROUNDS} rounds at a speed spread of {name}", _rules(rounds))]
     left = len(planned.devices) - SHOWN_DEVICES
     note = [f"{left} more devices; --json has all."] if left > 0 else []
+    if np.all(question.gradient_norms == 1):
+        note.append("Gradient norms are taken as equal; --gradients takes measured ones, --explain says why.")
     note.append(
         f"Memory, seconds and bytes are those of {question.cost.name}, batch {question.cost.batch}, sequence "
         f"{question.cost.sequence}; {question.steps} steps a round. Bottom: devices that train the lowest layer."
