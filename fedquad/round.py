@@ -174,7 +174,8 @@ def finish_round(
     ledger = _Ledger()
     merged = strategy.merge(state, ledger.accept(plan, state, sent, updates))
     asked = len(plan.asked)
-    is_quorate = ledger.answered > 0 and ledger.answered >= quorum * asked
+    rests = strategy.may_rest and not plan.assignments
+    is_quorate = rests or (ledger.answered > 0 and ledger.answered >= quorum * asked)
     timing = clock.barrier(list(ledger.seconds.values()), [device not in ledger.failures for device in ledger.seconds])
     surveyed = clock.barrier([e.seconds for _, e in plan.survey], [True] * len(plan.survey))
     timing = clock.Timing(
@@ -189,7 +190,7 @@ def finish_round(
             merged,
             round=plan.round,
             gradient_norms=ledger.mean_norms(state.gradient_norms),
-            mean_seconds=timing.mean_seconds,
+            mean_seconds=state.mean_seconds if rests else timing.mean_seconds,
             clock_seconds=elapsed,
         )
     failures = {**plan.refused, **ledger.failures}

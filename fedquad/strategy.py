@@ -82,6 +82,7 @@ class Strategy:
     view: Callable[[ServerState], Adapter] = global_adapter  # what is evaluated and handed out
     memory_policy: MemoryPolicy = "strict"
     rank_factor: float = 1.0  # greatest rank it uses, relative to the campaign's
+    may_rest: bool = False  # whether a round in which it asks nobody is a round all the same
 
     def merge(self, state: ServerState, answers: Answers) -> ServerState:
         """The state after the answers, given in plan order."""

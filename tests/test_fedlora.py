@@ -3,7 +3,8 @@ from fleet_of_three import adapter, pricing, state, statuses, world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad import rng
+from fedquad import adapters, rng
+from fedquad import round as rounds
 from fedquad.cost import estimate
 from fedquad.discover import strategy
 from fedquad.types import Assignment
@@ -30,6 +31,17 @@ def test_a_device_without_room_for_one_layer_sits_out() -> None:
 def test_exclusive_asks_only_devices_that_hold_all_layers() -> None:
     plan = planned("exclusive", [COST.memory_of_depth(d) for d in (11, 12, 12)])
     assert [a.device for a in plan] == [1, 2]
+
+
+def test_exclusive_rests_when_nobody_holds_all_layers() -> None:
+    made, known = strategy("fedlora:exclusive"), world(COST)
+    start = state(adapter(layers=12), mean_seconds=7.0)
+    plan = rounds.plan_round(made, start, statuses([COST.memory_of_depth(11)]), known, seed=0)
+    outcome = rounds.finish_round(made, start, plan, {}, (), quorum=0.5)
+    assert (outcome.is_quorate, outcome.state.round, outcome.state.mean_seconds) == (True, 1, 7.0)
+    assert adapters.digest(outcome.state.adapter) == adapters.digest(start.adapter)
+    other = rounds.finish_round(strategy("fedlora"), start, plan, {}, (), quorum=0.5)
+    assert not other.is_quorate
 
 
 def test_the_oracle_ignores_memory() -> None:

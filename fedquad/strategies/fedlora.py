@@ -4,7 +4,7 @@ Every device trains the LoRA of its top k layers, k being as many as its memory 
 each layer over the devices that trained it (Eq. 5, and Eq. 19 for unequal depths).
 
     depth       (default) each device its own k
-    exclusive   only devices that hold all layers take part
+    exclusive   only devices that hold all layers take part; nobody does in some rounds
     oracle      all layers on every device, whatever its memory: a reference for accuracy, not a method
 """
 
@@ -31,7 +31,9 @@ def strategy(variant: str = "depth") -> Strategy:
             if depths[device] >= least
         )
 
-    return Strategy(plan=plan, memory_policy="flag" if variant == "oracle" else "strict")
+    return Strategy(
+        plan=plan, memory_policy="flag" if variant == "oracle" else "strict", may_rest=variant == "exclusive"
+    )
 
 
 def depths_that_fit(cost: CostModel, memory_bytes: Ints) -> Ints:
