@@ -129,3 +129,24 @@ def test_a_compiled_layer_is_refused_with_the_reason(way):
 def test_a_compiled_model_around_the_layers_is_refused():
     with pytest.raises(ValueError, match="partitioner"):
         compress(torch.compile(a_model()), layers=[0])
+
+
+def test_the_plain_trainer_trains_the_same_losses_up_to_the_codes(tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    def losses(layers):
+        model = a_model(dropout=0.0)
+        batch = a_batch(rows=16)
+        rows = [{name: tensor[row] for name, tensor in batch.items()} for row in range(16)]
+        settings = {"max_steps": 3, "per_device_train_batch_size": 4, "logging_steps": 1, "learning_rate": 1e-2}
+        quiet = {"report_to": [], "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "seed": 0}
+        trainer = Trainer(model, TrainingArguments(str(tmp_path), **settings, **quiet), train_dataset=rows)
+        with compress(model, layers) as handle:
+            trainer.train()
+        return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry], handle.saved_bytes()
+
+    plain, _ = losses([])
+    compressed, saved = losses([0, 1])
+    assert compressed[0] == plain[0]
+    assert compressed == pytest.approx(plain, rel=1e-2)
+    assert set(saved) == {0, 1}
