@@ -155,6 +155,16 @@ def test_an_assignment_that_the_model_cannot_take_is_refused(wrong, tmp_path):
         pass
 
 
+def test_training_a_layer_that_was_not_sent_is_refused(tmp_path):
+    trainee = a_trainee(tmp_path)
+    adapter = an_adapter(trainee.layout)
+    part = Adapter(layers={2: adapter.layers[2]}, head=adapter.head)
+    with pytest.raises(DeviceError, match=r"train layer 1 at rank 4, but the adapter sent has layers \[2\]"):
+        configure(trainee, an_assignment(trained=(1,)), part).__enter__()
+    with pytest.raises(DeviceError, match="train layer 1 at rank 0"):
+        configure(trainee, an_assignment(trained=(1,), ranks=(4, 0, 4)), adapter).__enter__()
+
+
 def test_a_rank_above_the_adapter_that_was_sent_is_refused(tmp_path):
     trainee = a_trainee(tmp_path)
     with (

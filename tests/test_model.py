@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import KINDS, LABELS, a_spec, a_trainee, an_adapter, batch_of, examples, write_model
-from transformers import AutoModelForSequenceClassification, BertForMaskedLM
+from transformers import AutoModelForSequenceClassification, BartConfig, BartForSequenceClassification, BertForMaskedLM
 
 from fedquad.errors import DeviceError
 from fedquad.learn.configure import set_head, set_lora
@@ -94,6 +94,14 @@ def test_deberta_with_sdpa_is_refused_in_one_line(tmp_path):
     with pytest.raises(DeviceError, match="scaled_dot_product_attention") as refused:
         load(a_spec(write_model(tmp_path, "deberta-v2"), attention="sdpa"), LABELS, 4)
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_whose_layers_cannot_be_told_is_refused(tmp_path):
+    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "vocab_size": 44, "pad_token_id": 1}
+    config = BartConfig(**sizes, encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2)
+    BartForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(DeviceError, match=r"cannot tell the transformer layers.*model\.encoder\.layers \(2\)"):
+        load(a_spec(tmp_path), LABELS, 4)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):

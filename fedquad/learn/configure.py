@@ -50,7 +50,7 @@ def configure(
     trainee: Trainee, assignment: Assignment, adapter: Adapter, coverage: Coverage = "full"
 ) -> Iterator[Learning]:
     """Give the model the assignment's layers, adapter, ranks and INT8 layers, and yield what learns."""
-    _check(trainee, assignment)
+    _check(trainee, assignment, adapter)
     trainee.model.requires_grad_(False)
     for layer, rank in zip(assignment.present, assignment.ranks):
         set_lora(trainee, layer, adapter.layers.get(layer, {}), rank)
@@ -62,7 +62,7 @@ def configure(
             trainee.model.requires_grad_(False)
 
 
-def _check(trainee: Trainee, assignment: Assignment) -> None:
+def _check(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> None:
     known = set(range(trainee.layout.shape.layers))
     present, inner = set(assignment.present), {*assignment.trained, *assignment.quantized}
     if (
@@ -80,6 +80,12 @@ def _check(trainee: Trainee, assignment: Assignment) -> None:
         raise DeviceError(
             f"device {assignment.device} was assigned {len(assignment.ranks)} ranks for {len(present)} present layers"
         )
+    for layer in assignment.trained:
+        if not set(trainee.layout.targets) <= set(adapter.layers.get(layer, {})) or assignment.rank_of(layer) < 1:
+            raise DeviceError(
+                f"device {assignment.device} was assigned to train layer {layer} at rank {assignment.rank_of(layer)}, but "
+                f"the adapter sent has layers {sorted(adapter.layers)}, and training needs a rank of at least 1"
+            )
 
 
 def set_lora(trainee: Trainee, layer: int, pairs: Mapping[str, Lora], rank: int | None = None) -> None:
