@@ -18,7 +18,7 @@ def profile(
     attention: Annotated[str, typer.Option(help="eager or sdpa.")] = "eager",
     precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16.")] = "fp32",
     threads: Annotated[int, typer.Option(help="Threads of a CPU; campaigns train with one.", min=1)] = 1,
-    budget: Annotated[float, typer.Option(help="Seconds to measure for, about.", min=1.0)] = 30.0,
+    budget: Annotated[float, typer.Option(help="Seconds to measure for, about.", min=1.0)] = 25.0,
     out: Annotated[
         Path | None, typer.Option(help="The profile; its figures lie beside it.", show_default=False)
     ] = None,

@@ -1,11 +1,14 @@
 """Measure this machine: how long a training step takes and what it allocates, over LoRA depths and quantized layers.
 
-Configurations are visited in turns, again and again, and the fastest step of each counts: what else the machine does
-slows steps down and never speeds one up. Memory is what the allocator hands out during a step above the resident
-model: on CUDA its own peak, on the CPU the running sum of what torch's profiler saw allocated and freed, to the byte.
+Configurations are visited in turns, in another order each time. Beside every step a forward pass of the same model is
+timed: a busy or throttled machine slows both alike, so that a step counts as its share of the fastest forward pass
+(without that, the same step took 29 to 46 ms from one second to the next while other processes ran). Memory is what
+the allocator hands out during a step above the resident model: on CUDA its own peak, on the CPU the running sum of
+what torch's profiler saw allocated and freed, to the byte.
 """
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +26,8 @@ from fedquad.learn.optimizer import Optimizer
 from fedquad.learn.seeding import seeded
 from fedquad.types import Adapter, Assignment
 
-STEPS = 3  # timed on each visit, after one that is not
-VISITS = (2, 8)  # at least, at most
+STEPS = 2  # timed on each visit, after one that is not
+VISITS = (2, 12)  # at least, at most
 # Of 12 layers: Figure 2's blocks, and pairs (d, a) that the fit does not see.
 BLOCK = 4
 HELD_OUT = ((3, 1), (6, 2), (7, 4), (9, 5), (10, 9), (11, 3), (11, 8))
@@ -80,11 +83,19 @@ class Bench:
         tensors = [*self.trainee.model.parameters(), *self.trainee.model.buffers()]
         return sum(tensor.nbytes for tensor in tensors)
 
-    def seconds(self, case: Case) -> float:
-        """The fastest of a few steps."""
+    def seconds(self, case: Case) -> list[tuple[float, float]]:
+        """Seconds of a few steps, each with the pace of the machine around it: seconds of a forward pass."""
         with self._ready(case) as step:
             step()
-            return min(self._timed(step) for _ in range(STEPS))
+            paces, steps = [self._timed(self._forward)], []
+            for _ in range(STEPS):
+                steps.append(self._timed(step))
+                paces.append(self._timed(self._forward))
+            return [(one, (before + after) / 2) for one, before, after in zip(steps, paces, paces[1:])]
+
+    def _forward(self) -> None:
+        with torch.no_grad():
+            self.trainee.model(input_ids=self.ids, attention_mask=torch.ones_like(self.ids))
 
     def peak_bytes(self, case: Case) -> int:
         """Bytes that a step adds to the resident model at its peak."""
@@ -150,17 +161,21 @@ def measure(
     for number, case in enumerate(chosen):
         tell("memory", 0.3 * number / len(chosen))
         peaks.append(bench.peak_bytes(case))
-    best = [float("inf")] * len(chosen)
+    found: list[list[tuple[float, float]]] = [[] for _ in chosen]
     least, most = VISITS
     for visit in range(most):
-        used = time.perf_counter() - start
-        if visit >= least and used * (visit + 1) / max(visit, 1) > budget_seconds:
-            break
-        for number, case in enumerate(chosen):
+        began = time.perf_counter() - start
+        # In another order each time: a busy half minute then slows down all cases alike, and not neighbours.
+        for number in rng.stream("profile", visit).permutation(len(chosen)):
             used = time.perf_counter() - start
-            tell("time", 0.3 + 0.7 * max(visit / most, min(1.0, used / max(budget_seconds, used, 1e-9))))
-            best[number] = min(best[number], bench.seconds(case))
-    return [_sample(case, seconds, peak) for case, seconds, peak in zip(chosen, best, peaks)]
+            tell("time", 0.3 + 0.7 * max(visit / most, used / max(budget_seconds, used, 1e-9)))
+            found[number] += bench.seconds(chosen[number])
+        ended = time.perf_counter() - start
+        if visit + 1 >= least and 2 * ended - began > budget_seconds:
+            break
+    fastest = min(pace for steps in found for _, pace in steps)
+    times = [statistics.median(seconds * fastest / pace for seconds, pace in steps) for steps in found]
+    return [_sample(case, seconds, peak) for case, seconds, peak in zip(chosen, times, peaks)]
 
 
 def _sample(case: Case, seconds: float, peak: int) -> Sample:
