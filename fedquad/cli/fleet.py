@@ -53,9 +53,9 @@ def sample(
 ) -> None:
     """Draw a campaign's fleet: what each device has in a round."""
     from fedquad import discover, fleet
-    from flows import edge
     from fedquad.cli.plan import cost_of
     from fedquad.store import inputs
+    from flows import edge
 
     spec = edge.campaign_spec(source, settings=settings or ())
     chosen, cost = spec.seeds[0] if seed is None else seed, cost_of(spec)
