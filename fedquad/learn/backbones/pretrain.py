@@ -23,7 +23,7 @@ from fedquad import rng
 from fedquad.learn.backbones.reader import Batch, Reader
 from fedquad.learn.backbones.recipe import Recipe, Stage
 from fedquad.learn.backbones.start import build_model, deepen
-from fedquad.learn.backbones.vocabulary import build_tokenizer
+from fedquad.learn.backbones.vocabulary import SPECIAL, build_tokenizer
 from fedquad.learn.language import corpus
 from fedquad.learn.language.dice import Dice
 
@@ -40,7 +40,7 @@ def train(recipe: Recipe, model: RobertaForMaskedLM, tokenizer: PreTrainedTokeni
     """Train in place, stage by stage; yield a line of the log every hundred steps."""
     for index, stage in enumerate(recipe.stages):
         if stage.layers != model.config.num_hidden_layers:
-            deepen(model, stage.layers)
+            deepen(model, stage.layers, stage.above)
         for line in _train_stage(recipe, stage, model, Reader(recipe, tokenizer, index).batches()):
             yield {"stage": index, "layers": stage.layers, **line}
 
@@ -56,7 +56,7 @@ def _train_stage(
     model.train()
     loss = right = total = 0.0
     for step, batch in zip(range(1, stage.steps + 1), batches):
-        step_loss, step_right, step_total = _step(model, optimizer, batch)
+        step_loss, step_right, step_total = _step(model, optimizer, batch, stage.keep)
         schedule.step()
         loss, right, total = loss + step_loss, right + step_right, total + step_total
         if step % _EVERY == 0 or step == stage.steps:
@@ -71,16 +71,21 @@ def _optimizer(recipe: Recipe, stage: Stage, model: RobertaForMaskedLM) -> torch
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def _step(model: RobertaForMaskedLM, optimizer: torch.optim.Optimizer, batch: Batch) -> tuple[float, int, int]:
-    """Return the loss, and how many of how many marked words were guessed."""
+def _step(
+    model: RobertaForMaskedLM, optimizer: torch.optim.Optimizer, batch: Batch, keep: float
+) -> tuple[float, int, int]:
+    """Return the loss of the hidden words, and how many of how many marked words were guessed."""
+    states = model.roberta(batch.tokens, attention_mask=batch.attention).last_hidden_state
+    # Scores for the hidden words alone: those of all words would cost a third of a layer.
     hidden = batch.targets != -100
     targets, marked = batch.targets[hidden], batch.marked[hidden]
-    states = model.roberta(batch.tokens, attention_mask=batch.attention).last_hidden_state
-    # Scores for the hidden words alone: those of all words would cost as much as two layers.
     scores = model.lm_head(states[hidden])
-    loss = nn.functional.cross_entropy(scores, targets)
+    loss = total = nn.functional.cross_entropy(scores, targets)
+    if keep:
+        visible = ~hidden & (batch.tokens >= len(SPECIAL))
+        total = loss + keep * nn.functional.cross_entropy(model.lm_head(states[visible]), batch.tokens[visible])
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return loss.item(), int((scores.argmax(-1) == targets)[marked].sum()), int(marked.sum())

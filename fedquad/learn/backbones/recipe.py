@@ -11,6 +11,8 @@ class Stage:
     steps: int
     learning_rate: float
     warmup: int = 100
+    above: int = 0  # of the layers that this stage adds, how many lie above the trained ones
+    keep: float = 0.0  # weight of saying every visible word again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,8 @@ class Recipe:
 
     stages: tuple[Stage, ...] = (
         Stage(layers=4, steps=6000, learning_rate=2e-3),
-        Stage(layers=12, steps=2000, learning_rate=1e-3),
+        Stage(layers=4, steps=8000, learning_rate=2e-3),
+        Stage(layers=12, steps=1500, learning_rate=1e-3, above=4, keep=1.0),
     )
     seed: int = 0
     hidden: int = 64
