@@ -6,7 +6,7 @@ Per token of one trained layer, with e bytes an element, h hidden, f intermediat
             + LoRA: e h the layer's input (with dropout: a dropped copy and a mask for each adapted module) + e r each
             + 16 LayerNorm statistics
     sdpa    in place of softmax, copy and mask: e h attention's output + 4A logsumexp + e s the padding mask as a bias
-    DeBERTa e 4Ak the gathered position scores + e 4hk/s position keys and queries, repeated for every example, + s a mask
+    DeBERTa e 4Ak gathered position scores + e 4hk/s position keys and queries, repeated for each example, + s a mask
 
 These are CUDA's tensors (a dropout mask is one byte); tests count them. RoBERTa-base b32 s128 with LoRA dropout:
 50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer above a trained one keeps the same without
