@@ -34,6 +34,7 @@ CASES = [
 ]
 TASKS = ("mini-nli", "mini-qqp", "mini-qnli", "mini-sst2")
 SEEDS = range(5)
+BATCH, LEARNING_RATE = 16, 6e-3
 
 
 def gradients(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
@@ -85,7 +86,7 @@ def accuracies(steps: int) -> list[dict[str, Any]]:
         found = {is_on: [_accuracy(name, seed, is_on, steps) for seed in SEEDS] for is_on in (False, True)}
         off, on = found[False], found[True]
         print(name, *found.values(), file=sys.stderr)
-        row = {"task": name, "steps": steps, "batch": 8, "seeds": len(SEEDS)}
+        row = {"task": name, "steps": steps, "batch": BATCH, "learning_rate": LEARNING_RATE, "seeds": len(SEEDS)}
         for label, values in (("off", off), ("int8", on)):
             row[f"{label}_accuracy"] = round(statistics.fmean(values), 4)
             row[f"{label}_spread"] = round(statistics.stdev(values), 4)
@@ -114,11 +115,18 @@ def _accuracy(task: str, seed: int, is_on: bool, steps: int) -> float:
         quantized=layers if is_on else (),
         ranks=(spec.rank,) * len(layers),
         steps=steps,
-        learning_rate=3e-3,
+        learning_rate=LEARNING_RATE,
     )
     master = adapters.initial(trainee.layout, spec.rank, seed)
     update = loop.train(
-        trainee, assignment, master, train, training=TrainingSpec(), key=(seed, 0, 1, 0), round=1, based_on=""
+        trainee,
+        assignment,
+        master,
+        train,
+        training=TrainingSpec(batch=BATCH),
+        key=(seed, 0, 1, 0),
+        round=1,
+        based_on="",
     )
     scores = evaluate.evaluate(trainee, _plus(master, update.delta), test, 0, 512, batch=128)
     return evaluate.accuracy(scores.confusion)

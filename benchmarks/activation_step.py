@@ -89,17 +89,20 @@ def steps(case: tuple[Any, ...], device: str, timer: Timer, count: int, warm: in
             if turn >= warm:
                 seconds[mode].append(taken)
     medians = {mode: statistics.median(values) for mode, values in seconds.items()}
+    layers = model.config.num_hidden_layers
+    opening = statistics.median(cpu_seconds(lambda: compress(model, range(layers)).close()) for _ in range(9))
     setting = {"shape": shape, "attention": attention, "precision": precision, "batch": rows, "seq": seq}
     return [
         {
             **setting,
-            "layers": model.config.num_hidden_layers,
+            "layers": layers,
             "mode": mode,
             "steps": count,
             "median_ms": round(medians[mode] * 1e3, 3),
             "overhead": round(medians[mode] / medians["plain"] - 1, 4),
             "allowed": allowed if mode == "compressed" else None,
             "peak_mib": round(peaks[mode] / 2**20, 1) or None,
+            "open_and_close_ms": round(opening * 1e3, 3) if mode == "compressed" else None,
         }
         for mode in MODES
     ]
