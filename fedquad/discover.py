@@ -111,7 +111,8 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UnknownNameError(f"there is no file {str(path)!r} to load a method from")
     specification = importlib.util.spec_from_file_location(path.stem, path)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

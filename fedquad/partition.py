@@ -1,9 +1,9 @@
 """Deal examples out to devices: indices only, from labels or a column's codes, the same for every method of a seed.
 
-class_mix   equal sizes; device i's class mix is drawn from Dir(alpha * p), p the shares of all examples
-(FedPETuning's) dirichlet   each class is cut by its own draw from Dir(alpha, ..., alpha) over the devices; sizes
-differ iid         equal sizes, uniformly column      whole groups (a user's examples stay together), the largest
-first to the device that has least
+class_mix   equal sizes; device i's class mix is drawn from Dir(alpha * p), p the shares of all examples (FedPETuning's)
+dirichlet   each class is cut by its own draw from Dir(alpha, ..., alpha) over the devices; sizes differ
+iid         equal sizes, uniformly
+column      whole groups (a user's examples stay together), the largest first to the device that has least
 """
 
 import numpy as np

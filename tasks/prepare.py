@@ -15,7 +15,7 @@ from fedquad import adapters, discover, fleet, round, wire
 from fedquad.cost import cost_model
 from fedquad.partition import partition
 from fedquad.spec import ArmSpec, CampaignSpec
-from fedquad.store import files
+from fedquad.store import files, inputs
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import home
 from fedquad.store.environment import environment
@@ -46,6 +46,8 @@ async def prepare(session: Session) -> None:
     session.data = await pool.do(
         {"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache}
     )
+    if session.data.get("note"):
+        announce("notice", message=session.data["note"])
     announce("loading", what="model")
     session.opening = {
         "op": "open",
@@ -58,15 +60,10 @@ async def prepare(session: Session) -> None:
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(
-        session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], profile(spec)
+        session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], inputs.profile_of(spec.cost)
     )
-    drawn = fleet.resolve(spec.fleet, discover.boards())
+    drawn = fleet.resolve(spec.fleet, discover.boards(), inputs.trace_of(spec.fleet))
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
-
-
-def profile(spec: CampaignSpec) -> dict[str, Any] | None:
-    """What `fedquad profile` measured, if the campaign is priced by it."""
-    return files.read_json(Path(spec.cost.profile)) if spec.cost.profile else None
 
 
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:

@@ -116,6 +116,12 @@ def test_a_killed_campaign_resumes_to_the_same_bits_and_its_runs_are_crashed(rou
     assert not unfinished
 
 
+def children(pid: int, name: str) -> list[int]:
+    """Processes of that name that a process started."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", name], capture_output=True, text=True, check=True)
+    return [int(line) for line in found.stdout.split()]
+
+
 def test_a_training_process_that_dies_is_replaced(place: Place) -> None:
     name = "worker-killed"
     command = [PROGRAM, "campaign", "run", "tiny.yaml", "--name", name, "--json"]
@@ -126,10 +132,8 @@ def test_a_training_process_that_dies_is_replaced(place: Place) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end and not spool.exists():
         time.sleep(0.02)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "fedquad.learn.worker"], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    (parent,) = children(process.pid, "fedquad.learn.worker")
+    os.kill(children(parent, "fedquad.learn.worker")[0], signal.SIGKILL)
     answer, _ = process.communicate(timeout=200)
     assert digests(summary(subprocess.CompletedProcess(command, process.returncode, answer, ""))) == digests(
         place.reference

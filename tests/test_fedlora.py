@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from fleet_of_three import adapter, pricing, state, statuses, world
 from hypothesis import given
@@ -59,4 +61,4 @@ def test_no_assignment_exceeds_the_memory(memory: int) -> None:
 def test_the_learning_rate_falls_as_a_cosine_over_the_rounds() -> None:
     rates = [world(COST).learning_rate(r) for r in range(1, 11)]
     assert rates[0] == 3e-3
-    assert all(a > b for a, b in zip(rates, rates[1:]))
+    assert all(a > b for a, b in pairwise(rates))

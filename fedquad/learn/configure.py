@@ -3,7 +3,8 @@
     with configure(trainee, assignment, adapter) as learning:
         loss.backward()                 # reaches learning.layers and learning.head, and nothing else
     # here the model has all its layers again, and nothing learns
- Absent layers leave the model's own list, so they cost neither forward nor backward. Layers below the lowest trained
+
+Absent layers leave the model's own list, so they cost neither forward nor backward. Layers below the lowest trained
 one hold nothing that requires a gradient, so autograd records nothing there. Every LoRA tensor of a present layer is
 set anew, so that what the model was before does not matter.
 """

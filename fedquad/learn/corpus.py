@@ -1,6 +1,7 @@
 """Rows of a labelled text set that exists: from a local folder of Parquet, CSV or JSON lines, or through `datasets`
 from the Hub.
- A folder holds one or more files a split, named by it: `train.csv`, `validation.jsonl`,
+
+A folder holds one or more files a split, named by it: `train.csv`, `validation.jsonl`,
 `test-00000-of-00002.parquet`. A set whose test labels are hidden is tested on its validation split, and then a
 twentieth of its training rows, the same for every seed, is held out to choose the best round by.
 """

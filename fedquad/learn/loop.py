@@ -3,7 +3,8 @@
     update = train(trainee, assignment, adapter, shard, training=spec.training, key=(seed, attempt, round, device),
                    round=3, based_on=digest(adapter))
     update.report.failure    # "" or why there is no update: no examples, a loss that is not a number, no memory
- Randomness is the key's alone (the order of examples, dropout, which layers are active); on one CPU thread the same
+
+Randomness is the key's alone (the order of examples, dropout, which layers are active); on one CPU thread the same
 call gives the same bits.
 """
 

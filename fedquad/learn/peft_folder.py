@@ -1,7 +1,8 @@
 """An adapter as a folder that PEFT loads, written and read without torch: the server does both.
 
     PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base, num_labels=3), folder)
- Ranks that differ go to rank_pattern, with alpha_pattern keeping alpha/r the same for all; a layer the adapter lacks
+
+Ranks that differ go to rank_pattern, with alpha_pattern keeping alpha/r the same for all; a layer the adapter lacks
 gets no LoRA; the head is saved whole (modules_to_save). Values are float32 and come back bit for bit.
 """
 

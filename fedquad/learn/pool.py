@@ -1,12 +1,14 @@
 """A small pool of training processes on this machine: one a core, one thread each, model loaded once.
 
-Jobs and answers are JSON lines over pipes; results do not depend on which process did the work, so the number of processes
-never changes a bit. A process that dies is replaced and its job given once more. Importing this costs no torch.
+Jobs and answers are JSON lines over socket pairs; results do not depend on which process did the work, so the number of
+processes never changes a bit. A process that dies is replaced and its job given once more. Importing this costs no torch.
 """
 
 import asyncio
 import json
 import os
+import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -24,6 +26,41 @@ class WorkerDied(Exception):
     """A training process ended in the middle of a job."""
 
 
+class Member:
+    """One training process, as its channel."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.pid = 0  # unknown until it has said so, in its first line
+
+    async def ask(self, job: Job) -> Job:
+        """Give it a job and wait for the answer."""
+        with suppress(ConnectionError):
+            self.writer.write(json.dumps(job).encode() + b"\n")
+            await self.writer.drain()
+        if not self.pid:
+            self.pid = (await self._line())["pid"]
+        answer = await self._line()
+        if "error" in answer:
+            raise _raised(answer)
+        return answer["ok"]  # type: ignore[no-any-return]
+
+    async def _line(self) -> Job:
+        line = b""
+        with suppress(ConnectionError):
+            line = await self.reader.readline()
+        if not line:
+            raise WorkerDied(f"process {self.pid}" if self.pid else "before its first answer")
+        return json.loads(line)  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self.writer.close()
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
 class Pool:
     """Training processes that share a queue of jobs."""
 
@@ -34,44 +71,55 @@ class Pool:
         self._working = 0
         self._since = 0.0
         self._opening: Job | None = None
-        self._idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
-        self._processes: set[asyncio.subprocess.Process] = set()
+        self._idle: asyncio.Queue[Member] = asyncio.Queue()
+        self._members: set[Member] = set()
+        self._parents: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
         """Start the processes; they import torch while the caller does something else."""
-        for process in await asyncio.gather(*(self._spawn() for _ in range(self.size))):
-            self._idle.put_nowait(process)
+        for member in await self._spawn(self.size):
+            self._idle.put_nowait(member)
 
     async def open(self, job: Job) -> Job:
         """Load the model in every process; a process that is replaced later opens the same way. Returns the first one's answer."""
         self._opening = job
-        processes = [await self._idle.get() for _ in range(self.size)]
+        members = [await self._idle.get() for _ in range(self.size)]
         try:
-            answers = await asyncio.gather(*(self._ask(process, job) for process in processes))
+            answers = await asyncio.gather(*(member.ask(job) for member in members))
         except WorkerDied as death:
             raise DeviceError(
                 f"a training process ended while loading the model ({death}); is there memory for {self.size} of them?"
             ) from None
         finally:
-            for process in processes:
-                self._idle.put_nowait(process)
+            for member in members:
+                self._idle.put_nowait(member)
         return answers[0]
 
     async def do(self, job: Job) -> Job:
         """Give a job to the next idle process and return its answer; a death is answered by one more try."""
         for last in (False, True):
-            process = await self._idle.get()
+            member = await self._idle.get()
             self._clock(+1)
             try:
-                return await self._ask(process, job)
+                return await member.ask(job)
             except WorkerDied:
-                process = await self._replace(process)
+                member = await self._replace(member)
                 if last:
                     raise
             finally:
                 self._clock(-1)
-                self._idle.put_nowait(process)
+                self._idle.put_nowait(member)
         raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """End the processes, whatever they are at."""
+        for member in self._members:
+            member.end()
+        for parent in self._parents:
+            with suppress(ProcessLookupError):
+                parent.kill()
+            await parent.wait()
+        self._members.clear()
 
     def _clock(self, change: int) -> None:
         now = time.monotonic()
@@ -80,54 +128,32 @@ class Pool:
         self._since = now
         self._working += change
 
-    async def close(self) -> None:
-        """End the processes: closing their input lets them finish, those that do not are killed."""
-        for process in self._processes:
-            with suppress(ProcessLookupError, OSError):
-                process.kill()
-        for process in list(self._processes):
-            await process.wait()
-        self._processes.clear()
-
-    def pids(self) -> list[int]:
-        return [process.pid for process in self._processes]
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        count = str(self.threads)
-        environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fedquad.learn.worker",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment, limit=LINE_LIMIT,
-            start_new_session=True,  # Ctrl-C is for the process that owns the pool
+    async def _spawn(self, count: int) -> list[Member]:
+        """Start one parent that forks so many training processes."""
+        pairs = [socket.socketpair() for _ in range(count)]
+        ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        threads = str(self.threads)
+        parent = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "fedquad.learn.worker", *(str(end.fileno()) for end in theirs),
+            pass_fds=[end.fileno() for end in theirs],
+            stdin=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **QUIET, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            start_new_session=True,  # Ctrl-C is for the campaign, which then ends its processes
         )  # fmt: skip
-        self._processes.add(process)
-        return process
+        self._parents.append(parent)
+        for end in theirs:
+            end.close()
+        members = [Member(*await asyncio.open_connection(sock=end, limit=LINE_LIMIT)) for end in ours]
+        self._members.update(members)
+        return members
 
-    async def _replace(self, dead: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
-        with suppress(ProcessLookupError):
-            dead.kill()
-        await dead.wait()
-        self._processes.discard(dead)
-        process = await self._spawn()
+    async def _replace(self, dead: Member) -> Member:
+        dead.end()
+        self._members.discard(dead)
+        (member,) = await self._spawn(1)
         if self._opening is not None:
-            await self._ask(process, self._opening)
-        return process
-
-    async def _ask(self, process: asyncio.subprocess.Process, job: Job) -> Job:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            await process.stdin.drain()
-            line = await process.stdout.readline()
-        except (BrokenPipeError, ConnectionResetError):
-            line = b""
-        if not line:
-            code = await process.wait()
-            raise WorkerDied(f"signal {-code}" if code < 0 else f"exit code {code}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise _raised(answer)
-        return answer["ok"]  # type: ignore[no-any-return]
+            await member.ask(self._opening)
+        return member
 
 
 def _raised(answer: Job) -> FedquadError:

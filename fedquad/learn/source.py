@@ -1,5 +1,6 @@
 """Where a model's files are: an embedded backbone, a local folder, the Hub's cache, or, last, the Hub itself.
- Everything after this reads a folder, so that there is one place that goes to the network, and one message when it
+
+Everything after this reads a folder, so that there is one place that goes to the network, and one message when it
 cannot:
 
     locate("mini")                  -> fedquad/learn/backbones/mini

@@ -1,6 +1,7 @@
 """Text to arrays, once: a task's rows through the model's tokenizer, kept as safetensors under the digest of all that
 made them.
- Reading needs numpy and safetensors alone, because the server deals examples out from the labels and never imports
+
+Reading needs numpy and safetensors alone, because the server deals examples out from the labels and never imports
 torch.
 
     prepared = prepare(DataSpec(name="mini-nli"), ModelSpec(), seed=0, cache=Path("runs/cache"))

@@ -9,9 +9,11 @@ The simulated fleet runs a pool of these; a device on a work pool runs one job i
 
 import json
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -112,14 +114,37 @@ def answer(worker: Worker, job: Job) -> Job:
         return {"error": f"{type(error).__name__}: {error}", "kind": ""}
 
 
-def main() -> None:
-    """Serve jobs from standard input until it ends. Standard output is the answers' alone: what libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+def serve(channel: socket.socket) -> None:
+    """Answer jobs until the other end is closed. The first line says which process this is."""
+    jobs, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
     worker = Worker()
-    for line in sys.stdin:
-        answers.write(json.dumps(answer(worker, json.loads(line))) + "\n")
-        answers.flush()
+    print(json.dumps({"pid": os.getpid()}), file=answers, flush=True)
+    for line in jobs:
+        print(json.dumps(answer(worker, json.loads(line))), file=answers, flush=True)
+
+
+def main() -> None:
+    """Fork a training process for each channel named on the command line, after the imports that all of them need.
+
+    Importing torch and transformers takes 5 s of CPU; forked, they are paid once and share their memory. Nothing has run on
+    torch's threads by then, which is what makes a fork safe.
+    """
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    channels = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
+    from fedquad.learn import evaluate, loop, model, tokens  # noqa: F401
+
+    for channel in channels:
+        if os.fork() == 0:
+            for other in channels:
+                if other is not channel:
+                    other.close()
+            serve(channel)
+            os._exit(0)
+    for channel in channels:
+        channel.close()
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     sentence  hide new secretions from the parental units
     label     negative
- The 1,821 rows that the paper tests on are GLUE's test split, whose labels are hidden: test figures are of the
+
+The 1,821 rows that the paper tests on are GLUE's test split, whose labels are hidden: test figures are of the
 validation split (872 rows), and say so.
 """
 
