@@ -1,0 +1,104 @@
+"""Every method learns: a short federated training of the embedded backbone, for real but for the clock."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pretend import METHODS, fleet, run
+
+from fedquad import adapters, discover
+from fedquad import round as rounds
+from fedquad.cost import CostModel, cost_model
+from fedquad.learn import evaluate, loop, model, tokens
+from fedquad.learn.model import Trainee
+from fedquad.learn.tokens import Encoded
+from fedquad.partition import partition
+from fedquad.spec import CostSpec, DataSpec, ModelSpec, TrainingSpec
+from fedquad.types import Adapter, Assignment, Update
+
+MODEL = ModelSpec(name="mini", max_length=32)
+TASK = DataSpec(name="mini-nli", train=480, validation=16, test=450)
+TRAINING = TrainingSpec(steps=10, batch=8, learning_rate=1e-2, padding="longest")
+DEPTHS = (12, 8, 5)  # one device of each class, the strongest the fastest
+ROUNDS = 2
+# Sub-models of a deep encoder learn slowly, and their merge slower still: of these more than chance is asked.
+WEAK = ("fedra", "inclusivefl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all methods train on."""
+
+    trainee: Trainee
+    train: Encoded
+    test: Encoded
+    shards: tuple[np.ndarray, ...]
+    cost: CostModel
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    torch.set_num_threads(1)
+    found = tokens.prepare(TASK, MODEL, 0, tmp_path_factory.mktemp("cache"))
+    train, test = (tokens.read(Path(found["splits"][name]["path"])) for name in ("train", "test"))
+    shards = partition(
+        train.labels, len(DEPTHS), kind="class_mix", alpha=10.0, seed=0, batch=TRAINING.batch, columns=None
+    )
+    trainee = model.load(MODEL, labels=found["labels"], greatest_rank=16)
+    cost = cost_model(trainee.layout.shape, MODEL, TRAINING, CostSpec(priced_as="roberta-base"), found["labels"])
+    return Bench(trainee=trainee, train=train, test=test, shards=shards, cost=cost)
+
+
+def learn(bench: Bench, method: str) -> float:
+    """Accuracy after some rounds; a device that has no update fails the test."""
+    made = discover.strategy(method)
+    examples = np.array([len(shard) for shard in bench.shards])
+    known = rounds.World(
+        layers=12,
+        rank=MODEL.rank,
+        cost=bench.cost,
+        training=TRAINING,
+        examples=examples,
+        rounds=ROUNDS,
+        memory_policy=made.memory_policy,
+    )
+
+    def answer(assignment: Assignment, sent: Adapter, number: int) -> Update:
+        shard, key = bench.train.rows(bench.shards[assignment.device]), (0, 0, number, assignment.device)
+        done = loop.train(
+            bench.trainee,
+            assignment,
+            sent,
+            shard,
+            training=TRAINING,
+            key=key,
+            round=number,
+            based_on=adapters.digest(sent),
+        )
+        return replace(done, report=replace(done.report, seconds=0.0))  # charge what the cost model says
+
+    state = rounds.begin(made, adapters.initial(bench.trainee.layout, 16, seed=0), known)
+    for _ in range(ROUNDS):
+        _, _, outcome = run(made, state, fleet(*DEPTHS, cost=bench.cost), known, answer)
+        assert outcome.failures == {}
+        assert all(math.isfinite(loss) for loss in outcome.losses.values())
+        state = outcome.state
+    assert state.round == ROUNDS
+    scores = evaluate.evaluate(bench.trainee, made.view(state), bench.test, 0, len(bench.test), batch=100)
+    assert math.isfinite(scores.loss)
+    return evaluate.accuracy(scores.confusion)
+
+
+DEFAULTS = {next(name for name in METHODS if name.partition(":")[0] == method) for method in discover.strategies()}
+EACH = [pytest.param(name, marks=() if name in DEFAULTS else pytest.mark.server) for name in METHODS]
+
+
+@pytest.mark.parametrize("method", EACH)
+def test_a_short_federated_training_learns(method: str, bench: Bench) -> None:
+    chance = max(np.bincount(bench.test.labels)) / len(bench.test)
+    deviation = math.sqrt(chance * (1 - chance) / len(bench.test))
+    needed = chance + (3 * deviation if method.startswith(WEAK) else 0.20)
+    assert learn(bench, method) > needed
