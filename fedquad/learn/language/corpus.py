@@ -50,7 +50,8 @@ def _telling(dice: Dice) -> tuple[str, str]:
 
 def _reasoning(dice: Dice) -> tuple[str, str]:
     verdict = dice.pick(_VERDICTS)
-    premise, hypothesis = inference.pair(dice, verdict)
+    # Plain mismatches beside subtle ones: from subtle ones alone no network of ours learned what a mismatch is.
+    premise, hypothesis = inference.pair(dice, verdict, stray=0.4)
     first, second = grammar.write(dice, premise), grammar.write(dice, Sentence(main=hypothesis))
     draw = dice.uniform()
     if draw < 0.4:

@@ -13,12 +13,12 @@ from fedquad.learn.language.logic import Claim, Event, Trait, Verdict, is_kind, 
 _TRIES = 60
 
 
-def pair(dice: Dice, verdict: Verdict) -> tuple[Sentence, Claim]:
-    """Return a premise and a hypothesis with this relation."""
+def pair(dice: Dice, verdict: Verdict, stray: float = 0.3) -> tuple[Sentence, Claim]:
+    """Return a premise and a hypothesis with this relation; the more they stray, the less unrelated ones share."""
     while True:
         hypothesis = claim(dice)
         for _ in range(_TRIES):
-            premise = _premise(dice, hypothesis, verdict)
+            premise = _premise(dice, hypothesis, verdict, stray)
             if judge(premise.claims(), hypothesis) == verdict:
                 return premise, hypothesis
 
@@ -68,14 +68,14 @@ def _is_consistent(sentence: Sentence) -> bool:
     return sentence.aside is None or judge((Claim(sentence.aside),), sentence.main) == "neutral"
 
 
-def _premise(dice: Dice, hypothesis: Claim, verdict: Verdict) -> Sentence:
+def _premise(dice: Dice, hypothesis: Claim, verdict: Verdict, stray: float) -> Sentence:
     fact = hypothesis.fact
     if isinstance(fact, Trait):
         return _premise_with_trait(dice, fact, verdict)
     affirmed = hypothesis.affirmed if verdict == "entailment" else not hypothesis.affirmed
     if verdict == "neutral":
         affirmed = dice.chance(0.5)
-        fact = spoiled(dice, fact)
+        fact = spoiled(dice, fact, stray)
         if dice.chance(0.5):
             fact = specialised(dice, fact) if affirmed else generalised(dice, fact)
     elif (opposite := lexicon.VERBS[fact.verb].opposite) and affirmed != (verdict == "entailment") and dice.chance(0.6):
@@ -125,10 +125,10 @@ def generalised(dice: Dice, fact: Event) -> Event:
     return replace(fact, place="") if dice.chance(0.5) else fact
 
 
-def spoiled(dice: Dice, fact: Event) -> Event:
-    """Return another event, of much the same words more often than not."""
+def spoiled(dice: Dice, fact: Event, stray: float = 0.4) -> Event:
+    """Return another event of much the same words; `stray` is the chance of each further change."""
     fact = _spoiled_once(dice, fact)
-    while dice.chance(0.4):
+    while dice.chance(stray):
         fact = _spoiled_once(dice, fact)
     return fact
 
