@@ -55,7 +55,6 @@ class RoundFacts:
     participants: int  # devices that were asked
     failures: int  # devices planned for that gave no update
     head_only: int  # devices with room for no layer, which train the head alone
-    skipped: int  # devices that were there but not planned for
     sitting_out: int = 0  # devices that could be asked, but that the method has no work for
     mean_depth: float
     mean_quantized: float
@@ -110,7 +109,6 @@ def round_facts(
         participants=len(asked),
         failures=len(outcome.failures),
         head_only=sum(not a.trained for a in plan.assignments),
-        skipped=len(statuses.participants) - len(plan.assignments),
         sitting_out=len(statuses.participants) - len(plan.assignments),
         mean_depth=float(np.mean(depths)) if depths else 0.0,
         mean_quantized=float(np.mean([len(a.quantized) for a, _ in asked])) if asked else 0.0,

@@ -9,7 +9,9 @@ from fedquad import adapters, aggregate
 from fedquad.types import Adapter, Assignment, Update
 
 
-def merge(start: Adapter, answers: list[tuple[Assignment, Update]], weigh: aggregate.Weigh = aggregate.uniform) -> Adapter:
+def merge(
+    start: Adapter, answers: list[tuple[Assignment, Update]], weigh: aggregate.Weigh = aggregate.uniform
+) -> Adapter:
     return aggregate.mean(start, aggregate.total(start, answers, weigh))
 
 
@@ -37,7 +39,11 @@ def test_no_answers_change_nothing() -> None:
 def test_examples_can_weigh() -> None:
     start = adapter()
     few, many = assignment(0, (1,)), assignment(1, (1,))
-    merged = merge(start, [(few, answer(few, start, 0.0, examples=10)), (many, answer(many, start, 4.0, examples=30))], aggregate.by_examples)
+    merged = merge(
+        start,
+        [(few, answer(few, start, 0.0, examples=10)), (many, answer(many, start, 4.0, examples=30))],
+        aggregate.by_examples,
+    )
     assert (merged.layers[1]["q"].b == 1 + 3).all()
 
 
@@ -63,6 +69,8 @@ def test_equal_updates_aggregate_to_themselves_whatever_their_number(fills: list
 @given(st.permutations([0.1, 0.25, -3.7, 1e-4, 88.0]))
 def test_the_mean_does_not_depend_on_who_comes_first_beyond_rounding(fills: list[float]) -> None:
     start = adapter()
-    answers = [(a, answer(a, start, fill)) for a, fill in ((assignment(i, (0, 1)), fill) for i, fill in enumerate(fills))]
+    answers = [
+        (a, answer(a, start, fill)) for a, fill in ((assignment(i, (0, 1)), fill) for i, fill in enumerate(fills))
+    ]
     expected = 1 + np.mean([0.1, 0.25, -3.7, 1e-4, 88.0])
     np.testing.assert_allclose(merge(start, answers).layers[1]["q"].a, expected, rtol=1e-6)

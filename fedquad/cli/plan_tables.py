@@ -14,6 +14,7 @@ from fedquad.forecast import Round
 from fedquad.planning import RULES, Answer
 
 SHOWN_DEVICES = 100
+ROOM_FOR_MODES = 110  # columns of the terminal
 
 
 def plan(
@@ -22,7 +23,7 @@ def plan(
     """Devices, this round's rules, and the rules at wider spreads."""
     question = planned.question
     title = f"round {question.round}, {question.settings.rule} ACS, t_avg {seconds(planned.mean_seconds)}"
-    parts: list[Group | Text] = [titled(title, _devices(planned)), Text(), titled("this round", _rules(compared))]
+    parts: list[Group | Text] = [titled(title, _devices(planned, width)), Text(), titled("this round", _rules(compared))]
     for name, rounds in spreads.items():
         parts += [Text(), titled(f"{planning.PLAYED_ROUNDS} rounds at a speed spread of {name}", _rules(rounds))]
     left = len(planned.devices) - SHOWN_DEVICES
@@ -36,16 +37,20 @@ def plan(
     return Group(*parts, Text(), *(Text(line, style="dim") for line in note))
 
 
-def _devices(planned: Answer) -> Table:
+def _devices(planned: Answer, width: int) -> Table:
+    """One row a device; a narrow terminal does without modes, and nobody needs a column of fallbacks when there is none."""
     question, last = planned.question, float(np.max(planned.choices.seconds, initial=0.0))
-    table = _table(("device", "class", "mode"), ("free", "speed", "d", "a", "time", "peak", "wait"), ("fallback",))
+    has_modes, has_fallbacks = width >= ROOM_FOR_MODES, bool(np.any(planned.choices.fallback))
+    about = ("device", "class", "mode") if has_modes else ("device", "class")
+    fallback = ("fallback",) if has_fallbacks else ()
+    table = _table(about, ("free", "speed", "d", "a", "time", "peak", "wait"), fallback, gap=2 if has_modes else 1)
     for row in range(min(len(planned.devices), SHOWN_DEVICES)):
         device = int(question.there[row])
         status, estimated = question.statuses[device], planning.estimate_of(planned, row)
         table.add_row(
             question.names[device],
             status.device_class,
-            status.mode,
+            *((status.mode,) if has_modes else ()),
             scaled(status.memory_bytes, "B"),
             scaled(status.flops, "FLOP/s"),
             str(planned.choices.depth[row]),
@@ -53,7 +58,7 @@ def _devices(planned: Answer) -> Table:
             seconds(estimated.seconds) if estimated else NONE,
             scaled(estimated.peak_bytes, "B") if estimated else NONE,
             seconds(last - estimated.seconds) if estimated else NONE,
-            FALLBACKS[planned.choices.fallback[row]],
+            *((FALLBACKS[planned.choices.fallback[row]],) if has_fallbacks else ()),
         )
     return table
 
@@ -94,10 +99,10 @@ def explained(planned: Answer, row: int, width: int) -> Group:
     return titled(title, table)
 
 
-def _table(left: tuple[str, ...], right: tuple[str, ...], more: tuple[str, ...] = ()) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+def _table(left: tuple[str, ...], right: tuple[str, ...], more: tuple[str, ...] = (), gap: int = 2) -> Table:
+    table = Table(box=None, padding=(0, gap, 0, 0))
     for name in left:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     for name in right:
         table.add_column(name, justify="right", no_wrap=True)
     for name in more:
