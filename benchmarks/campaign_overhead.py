@@ -50,7 +50,7 @@ def measure(start: str, home: Path, api: str | None) -> dict[str, Any]:
     events = [json.loads(line) for line in answer.stdout.splitlines()]
     first = next(e["time"] for e in events if e["event"] == "planned")
     last = max(e["time"] for e in events if e["event"] == "round")
-    busy = events[-1]["busy"]
+    busy = events[-1]["busy"] - next(e["busy"] for e in events if e["event"] == "ready")
     return {
         "start": start,
         "first_training_seconds": round(first - began, 2),

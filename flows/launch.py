@@ -55,7 +55,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             if server is not None:
                 await asyncio.to_thread(server.wait)
             await preparing
-            announce("ready", seconds=time.monotonic() - began)
+            announce("ready", seconds=time.monotonic() - began, busy_seconds=pool.busy_seconds)
             with prepare.current(session):
                 return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
         finally:

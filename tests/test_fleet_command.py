@@ -57,7 +57,7 @@ def test_a_sample_follows_a_recorded_trace(run: Any, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["show", "jetson-tx9"], "there is no board 'jetson-tx9'; there are:"),
-        (["sample", "--set", "fleet.modes={jetson-tx2: [MAXX]}"], "'MAXX'"),
+        (["sample", "--set", "fleet.spread=boards", "--set", "fleet.modes={jetson-tx2: [MAXX]}"], "'MAXX'"),
         (["sample", "--set", "fleet.trace=nowhere.csv"], "fleet.trace names 'nowhere.csv', which cannot be read"),
         (["sample", "--picture", "fleet.bmp"], "--picture is 'fleet.bmp'"),
         (["sample", "--set", "fleet.boards={jetson-tx2: -1}"], "fleet.boards"),

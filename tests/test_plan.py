@@ -86,7 +86,7 @@ def test_the_rules_are_compared_at_every_spread(run: Any) -> None:
 
 
 def test_the_plan_in_words_shows_every_device_and_explains_one(run: Any) -> None:
-    table, why = run(), run("--explain", "8")
+    table, why = run("--set", "fleet.spread=boards"), run("--explain", "8")
     assert (table.code, why.code) == (0, 0)
     assert all(word in table.out for word in ("MODE_30W", "FedLoRA", "deadline", "20x", "roberta-base"))
     assert all(word in why.out for word in ("device 8", "chosen", "does not fit"))
@@ -139,7 +139,10 @@ def test_a_bad_fleet_is_refused_in_one_line_with_file_and_field(
         (["--t-avg", "-3"], "--t-avg is -3.0"),
         (["--acs", "greedy"], "'greedy'"),
         (["--explain", "77"], "no device (--explain) '77'; there are"),
-        (["--set", "fleet.modes={jetson-tx2: [MAXX]}"], "no mode (fleet.modes.jetson-tx2) 'MAXX'"),
+        (
+            ["--set", "fleet.spread=boards", "--set", "fleet.modes={jetson-tx2: [MAXX]}"],
+            "no mode (fleet.modes.jetson-tx2) 'MAXX'",
+        ),
         (["--set", "fleet.boards={}"], "fleet.boards"),
         (["--set", "fleet.boards={jetson-tx9: 1}"], "no board (fleet.boards) 'jetson-tx9'"),
         (["--set", "cost.priced_as=roberta-large"], "cost.priced_as is 'roberta-large' with 24 layers"),

@@ -14,7 +14,7 @@ from fedquad.forecast import Round
 from fedquad.planning import RULES, Answer
 
 SHOWN_DEVICES = 100
-ROOM_FOR_MODES = 110  # columns of the terminal
+ROOM_FOR_MODES = 100  # columns of the terminal
 
 
 def plan(
