@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from enum import Enum
 from typing import Any
 
-from prefect import flow, runtime, tags
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
@@ -24,7 +24,7 @@ from tasks.progress import announce
 from tasks.session import CURRENT, Session
 from tasks.track import Tracker
 
-ARMS_AT_ONCE = 2  # while one arm merges and records, the other trains: the training processes never idle
+ARMS_AT_ONCE = 2  # while one arm merges and records, the other trains: the training processes hardly idle
 
 Preset = Enum("Preset", {name: name for name in discover.presets()}, type=str)  # type: ignore[misc]
 QUICKSTART = Preset("quickstart")
@@ -59,8 +59,7 @@ async def campaign(
     async with AsyncExitStack() as stack:
         session = CURRENT.get(None) or await _open_session(stack, spec, name)
         session.tracker = Tracker(session.folder, spec)
-        tag = campaign_tag(session.folder.path)
-        await crash_dead_runs(tag)
+        await crash_dead_runs(campaign_tag(session.folder.path))
         planned = [(a.name, seed) for a in spec.arms for seed in spec.seeds]
         announce(
             "started",
@@ -68,8 +67,7 @@ async def campaign(
             arms=[{"label": label, "seed": seed} for label, seed in planned],
             rounds=spec.rounds,
         )
-        with tags(tag):
-            states = await _run_arms(session, planned, until)
+        states = await _run_arms(session, planned, until)
         summary = await asyncio.to_thread(_close, session, planned)
     failed = [
         f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()
