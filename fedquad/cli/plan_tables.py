@@ -23,7 +23,11 @@ def plan(
     """Devices, this round's rules, and the rules at wider spreads."""
     question = planned.question
     title = f"round {question.round}, {question.settings.rule} ACS, t_avg {seconds(planned.mean_seconds)}"
-    parts: list[Group | Text] = [titled(title, _devices(planned, width)), Text(), titled("this round", _rules(compared))]
+    parts: list[Group | Text] = [
+        titled(title, _devices(planned, width)),
+        Text(),
+        titled("this round", _rules(compared)),
+    ]
     for name, rounds in spreads.items():
         parts += [Text(), titled(f"{planning.PLAYED_ROUNDS} rounds at a speed spread of {name}", _rules(rounds))]
     left = len(planned.devices) - SHOWN_DEVICES
