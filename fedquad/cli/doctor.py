@@ -13,7 +13,7 @@ import typer
 
 LEAST_FREE_BYTES = 2 * 10**9
 ANSWER_SECONDS = 60  # a cold import of torch on a loaded machine
-FASTAPI_BROKEN = (0, 151)  # from here on Prefect 3.8's server fails at import, though pip check is clean
+FASTAPI_BROKEN = (0, 151)  # from here on it refuses what Prefect 3.8's client sends; pip check is clean
 TORCH = """
 import json, torch
 gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
@@ -113,7 +113,7 @@ def _installed(package: str, purpose: str) -> Finding:
 def _fastapi() -> Finding:
     version = installed_version("fastapi")
     works = version != "not installed" and tuple(int(part) for part in version.split(".")[:2]) < FASTAPI_BROKEN
-    advice = "" if works else "pip install 'fastapi<0.151': newer ones stop Prefect's server from starting"
+    advice = "" if works else "pip install 'fastapi<0.151': newer ones break Prefect's server"
     return Finding(name="fastapi", state="ok" if works else "broken", found=version, advice=advice)
 
 
