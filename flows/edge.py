@@ -15,7 +15,8 @@ import yaml
 
 from fedquad import discover
 from fedquad.errors import SpecError
-from fedquad.spec import CampaignSpec, keys, override, read_yaml
+from fedquad.spec import CampaignSpec
+from fedquad.spec_text import keys, override, read_yaml
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 SHOWN_ERRORS = 4

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad.spec import CampaignSpec, plain
+from fedquad.spec import CampaignSpec
+from fedquad.spec_text import plain
 from fedquad.store import files
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder, home, tracking_uri

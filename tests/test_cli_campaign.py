@@ -10,7 +10,7 @@ import pytest
 from commands import Said, fedquad
 
 from fedquad.cli import check
-from fedquad.spec import plain
+from fedquad.spec_text import plain
 from fedquad.store import campaign as store
 
 

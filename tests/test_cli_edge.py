@@ -7,7 +7,8 @@ import pytest
 
 from fedquad import discover
 from fedquad.errors import SpecError
-from fedquad.spec import ArmSpec, CampaignSpec, keys, plain
+from fedquad.spec import ArmSpec, CampaignSpec
+from fedquad.spec_text import keys, plain
 from flows import edge
 
 YAML = """

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fedquad.errors import SpecError
-from fedquad.spec import ArmSpec, CampaignSpec, differences, keys, override, plain, read_yaml, write_yaml
+from fedquad.spec import ArmSpec, CampaignSpec
+from fedquad.spec_text import differences, keys, override, plain, read_yaml, write_yaml
 from flows import edge
 
 GROUPS = [item.name for item in fields(CampaignSpec) if isinstance(item.type, type) and is_dataclass(item.type)]

@@ -7,7 +7,8 @@ from pretend import COST, fleet, planned
 from fedquad import discover
 from fedquad.cli import tables
 from fedquad.cost import CostModel, estimate
-from fedquad.spec import CampaignSpec, CostSpec, plain
+from fedquad.spec import CampaignSpec, CostSpec
+from fedquad.spec_text import plain
 from fedquad.types import Assignment
 
 

@@ -163,7 +163,8 @@ def _row(folder: Any) -> dict[str, Any]:
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show a campaign: its figures, its settings, what it was computed with."""
-    from fedquad.spec import CampaignSpec, plain
+    from fedquad.spec import CampaignSpec
+    from fedquad.spec_text import plain
     from fedquad.store import campaign as store
 
     folder = store.existing(name)

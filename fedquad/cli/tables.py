@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fedquad import discover
-from fedquad.spec import ArmSpec, CampaignSpec, keys
+from fedquad.spec import ArmSpec, CampaignSpec
+from fedquad.spec_text import keys
 from fedquad.store import campaign as store
 
 NONE = "-"

@@ -16,7 +16,8 @@ from typing import Any
 
 from fedquad import facts
 from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
-from fedquad.spec import CampaignSpec, differences, plain, read_yaml, write_yaml
+from fedquad.spec import CampaignSpec
+from fedquad.spec_text import differences, plain, read_yaml, write_yaml
 from fedquad.store import files, lock
 from fedquad.store.arm import ArmFolder
 
