@@ -7,23 +7,18 @@
 l), at speed spreads 3x, 6x and 20x; then the boards' own modes and Table I's clocks, on MNLI and QQP.
 """
 
-import argparse
-import csv
-import datetime
-import json
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import arguments, record
 from fedquad import discover, fleet
 from fedquad.acs import Settings
 from fedquad.cost import cost_model
 from fedquad.forecast import Round, forecast
 from fedquad.shapes import SHAPES
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
-from fedquad.store.environment import environment
 
 RULES = {
     "fedlora": None,
@@ -76,31 +71,9 @@ def measure(name: str, task: str) -> list[dict[str, Any]]:
     return found
 
 
-def rows() -> list[dict[str, Any]]:
-    """Every fleet and rule, with what it was computed with."""
-    facts = environment(threads=1)
-    kept = {"device": facts["machine"], "python": facts["python"], "numpy": facts["numpy"], "commit": facts["commit"]}
-    today = datetime.date.today().isoformat()
-    return [{**row, **kept, "date": today} for name, task in CASES for row in measure(name, task)]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
-    found = rows()
-    if parser.parse_args().json:
-        print(json.dumps(found, indent=1))
-        return
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]))
-        writer.writeheader()
-        writer.writerows(found)
-    for row in found:
-        print(
-            f"{row['fleet']:8} {row['task']:5} {row['rule']:9} round {row['round_seconds']:7.0f} s"
-            f"  waiting {row['mean_wait_seconds']:6.0f} s ({-row['mean_wait_seconds_saved']:+.1%})"
-            f"  depth {row['mean_depth']:5.2f}  bottom {row['bottom_devices']:5.1f}  fallbacks {row['fallbacks']:5.2f}"
-        )
+    as_json = arguments(__doc__).parse_args().json
+    record("acs_rounds", [row for name, task in CASES for row in measure(name, task)], as_json=as_json)
 
 
 if __name__ == "__main__":

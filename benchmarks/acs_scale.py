@@ -8,26 +8,21 @@ Each size runs in a process of its own on one core; seconds are the median of fi
 grew by, fleet included.
 """
 
-import argparse
-import csv
-import datetime
-import json
 import resource
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import arguments, record
 from fedquad import acs, discover, fleet
 from fedquad.cost import cost_model
 from fedquad.shapes import SHAPES
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
-from fedquad.store.environment import environment
 
 SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)
 REPEATS = 5
@@ -73,24 +68,8 @@ def rows() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
-    wants_json = parser.parse_args().json
-    found = rows()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    facts = environment(threads=1)
-    kept = {"device": facts["machine"], "python": facts["python"], "numpy": facts["numpy"], "commit": facts["commit"]}
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*found[0], *kept, "date"])
-        writer.writeheader()
-        writer.writerows({**row, **kept, "date": datetime.date.today().isoformat()} for row in found)
-    for row in found:
-        print(
-            f"{row['devices']:>9} devices  {row['seconds']:8.4f} s  {row['megabytes']:7.1f} MB"
-            f"  drawn in {row['draw_seconds']:.4f} s"
-        )
+    as_json = arguments(__doc__).parse_args().json
+    record("acs_scale", rows(), as_json=as_json)
 
 
 if __name__ == "__main__":

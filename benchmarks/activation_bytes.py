@@ -7,12 +7,12 @@ Batch 32, dropout 0.1, LoRA r 8 on queries and values of every layer. `later` is
 whose input needs no gradient; `mean` is over all of the model's layers.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.activation_rows import arguments, batch_of, build, facts, finish
+from benchmarks.activation_models import batch_of, build, place, quiet
+from benchmarks.rows import arguments, record
 from fedquad.learn.activations import compress
 from fedquad.learn.activations.meta import CudaOperators
 
@@ -86,17 +86,18 @@ def allocate(shape: str, attention: str, precision: str, seq: int, dropout: floa
 
 
 def main() -> None:
+    quiet()
     parser = arguments(__doc__)
     parser.add_argument("--device", choices=("meta", "cuda"), default="meta")
     options = parser.parse_args()
     measure = count if options.device == "meta" else allocate
-    known, rows = facts(options.device), []
+    rows: list[dict[str, Any]] = []
     for shape, attention, precision, seq, dropout, coverage, target in CASES:
         setting = {"shape": shape, "attention": attention, "precision": precision, "batch": BATCH, "seq": seq}
         found = measure(shape, attention, precision, seq, dropout, coverage)
-        rows.append({**setting, "lora_dropout": dropout, "coverage": coverage, **found, "target": target, **known})
+        rows.append({**setting, "lora_dropout": dropout, "coverage": coverage, **found, "target": target})
     suffix = "" if options.device == "meta" else "_cuda"
-    finish(rows, Path(__file__).with_name(f"activation_bytes{suffix}.csv"), options.json)
+    record(f"activation_bytes{suffix}", rows, as_json=options.json, device=place(options.device))
 
 
 if __name__ == "__main__":

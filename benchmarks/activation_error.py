@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.activation_rows import arguments, batch_of, build, facts, finish
+from benchmarks.activation_models import batch_of, build, quiet
+from benchmarks.rows import arguments, record
 from fedquad import adapters
 from fedquad.learn.activations import compress
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
@@ -60,7 +61,7 @@ def compare(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> d
 
 def errors() -> list[dict[str, Any]]:
     """Return one row for each model, attention, precision and coverage, and one for bf16 alone."""
-    rows, known = [], facts("cpu")
+    rows: list[dict[str, Any]] = []
     for shape, attention, precision, coverage in CASES:
         sizes = {} if shape == "mini" else {"num_hidden_layers": 2}
         torch.manual_seed(0)
@@ -71,17 +72,16 @@ def errors() -> list[dict[str, Any]]:
             compressed_loss, found = gradients(model, batch)
         setting = {"shape": shape, "attention": attention, "precision": precision, "coverage": coverage}
         same = {"is_loss_identical": loss == compressed_loss}
-        rows.append({**setting, "against": precision, **compare(found, exact), **same, **known})
+        rows.append({**setting, "against": precision, **compare(found, exact), **same})
         if shape not in {row["shape"] for row in rows[:-1]}:  # once a shape: the noise of bf16 alone
             _, found = gradients(model.to(torch.bfloat16), batch)
             rows.append({**setting, "precision": "bf16", "coverage": "off", "against": "fp32", **compare(found, exact)})
-            rows[-1] |= known
     return rows
 
 
 def accuracies(steps: int) -> list[dict[str, Any]]:
     """Return, for each mini task, mean accuracy over the seeds with every layer compressed and with none."""
-    rows, known = [], facts("cpu")
+    rows: list[dict[str, Any]] = []
     for name in TASKS:
         found = {is_on: [_accuracy(name, seed, is_on, steps) for seed in SEEDS] for is_on in (False, True)}
         off, on = found[False], found[True]
@@ -92,9 +92,7 @@ def accuracies(steps: int) -> list[dict[str, Any]]:
             row[f"{label}_spread"] = round(statistics.stdev(values), 4)
         difference = statistics.fmean(on) - statistics.fmean(off)
         # The same seeds are compared, so that what is left is INT8 and the chaos of training.
-        rows.append(
-            {**row, "difference": round(difference, 4), "is_within": abs(difference) <= row["off_spread"], **known}
-        )
+        rows.append({**row, "difference": round(difference, 4), "is_within": abs(difference) <= row["off_spread"]})
     return rows
 
 
@@ -138,13 +136,14 @@ def _plus(adapter: Adapter, delta: Adapter) -> Adapter:
 
 
 def main() -> None:
+    quiet()
     parser = arguments(__doc__)
     parser.add_argument("--tasks", action="store_true", help="train on the mini tasks instead")
     parser.add_argument("--steps", type=int, default=120, help="training steps of each run of --tasks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = accuracies(options.steps) if options.tasks else errors()
-    finish(rows, Path(__file__).with_name(f"activation_{'tasks' if options.tasks else 'error'}.csv"), options.json)
+    record(f"activation_{'tasks' if options.tasks else 'error'}", rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from fedquad_kernels import block_dequantize, block_quantize, gelu_code, pack_bits
 
-from benchmarks.activation_rows import arguments, batch_of, build, facts, finish
+from benchmarks.activation_models import batch_of, build, place, quiet
+from benchmarks.rows import arguments, record
 from fedquad.learn.activations import compress
 
 MODES = ("plain", "compressed", "checkpointed")
@@ -135,6 +135,7 @@ def kernels(device: str, timer: Timer, sizes: tuple[int, ...]) -> list[dict[str,
 
 
 def main() -> None:
+    quiet()
     parser = arguments(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--tiny", action="store_true", help="the GPU's cases at a size for trying the script")
@@ -145,14 +146,13 @@ def main() -> None:
     is_large = options.device == "cuda" or options.tiny
     cases = TINY_CASES if options.tiny else CUDA_CASES if is_large else CPU_CASES
     sizes = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
-    rows, known = [], facts(device)
+    rows: list[dict[str, Any]] = []
     for case in cases:
-        found = steps(case, device, timer, options.steps, 10 if is_large else 3, sizes if options.tiny else {})
-        rows += [{**row, **known} for row in found]
+        rows += steps(case, device, timer, options.steps, 10 if is_large else 3, sizes if options.tiny else {})
     if is_large:
-        rows += [{**row, **known} for row in kernels(device, timer, (1,) if options.tiny else MEGABYTES)]
-    name = "activation_step_cuda.csv" if device == "cuda" else "activation_step.csv"
-    finish(rows, Path(__file__).with_name(name), options.json or options.tiny)
+        rows += kernels(device, timer, (1,) if options.tiny else MEGABYTES)
+    name = "activation_step_cuda" if device == "cuda" else "activation_step"
+    record(name, rows, as_json=options.json or options.tiny, device=place(device))
 
 
 if __name__ == "__main__":

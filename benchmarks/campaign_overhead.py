@@ -8,7 +8,6 @@ data is tokenised) and against a Prefect server that is up. Start-up is from the
 overhead is what is left of the time from there to the last round when the time in which a training process worked is taken away.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import record
+from benchmarks.rows import arguments, record
 from flows.server import TemporaryServer
 from flows.settings import QUIET
 
@@ -77,10 +76,8 @@ def measured() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the rows and write nothing")
-    arguments = parser.parse_args()
-    record("campaign_overhead", measured(), as_json=arguments.json)
+    as_json = arguments(__doc__).parse_args().json
+    record("campaign_overhead", measured(), as_json=as_json)
 
 
 if __name__ == "__main__":

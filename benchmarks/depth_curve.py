@@ -8,11 +8,7 @@ a row a run.
 """
 
 import csv
-import datetime
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import peft
 import torch
-import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.rows import arguments, record
 from fedquad import rng
 from fedquad.learn import backbones
 from fedquad.learn.seeding import seeded
@@ -78,7 +74,7 @@ def measure(run: Run) -> dict[str, object]:
         _train(model, run, train)
     seconds = time.perf_counter() - start
     accuracy = float(np.mean(_predict(model, test[0]) == np.array(test[1])))
-    return {**asdict(run), "accuracy": round(accuracy, 4), "seconds": round(seconds, 1), **_provenance()}
+    return {**asdict(run), "accuracy": round(accuracy, 4), "seconds": round(seconds, 1)}
 
 
 def _encode(tokenizer: object, task: TextTask, table: Table) -> tuple[list[list[int]], list[int]]:
@@ -131,19 +127,6 @@ def _logits(model: torch.nn.Module, rows: list[list[int]]) -> torch.Tensor:
     return model(input_ids=tokens, attention_mask=(tokens != 1).long()).logits
 
 
-def _provenance() -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "device": f"{platform.machine()} CPU, 1 thread",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-        "commit": commit.stdout.strip(),
-        "date": datetime.date.today().isoformat(),
-    }
-
-
 def summarise(rows: list[dict[str, str]]) -> dict[str, float]:
     """Return the figures the backbone is held to, in points."""
 
@@ -184,16 +167,15 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 
 def main() -> None:
     """Measure, keep, draw and print."""
-    if "--summary" not in sys.argv:
+    parser = arguments(__doc__)
+    parser.add_argument("--summary", action="store_true", help="only print what the kept rows say")
+    options = parser.parse_args()
+    if not options.summary:
         # spawn: a forked torch keeps its parent's thread pool
-        with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool, HERE.open("w", newline="") as file:
-            writer = None
-            for row in pool.map(measure, plan()):
-                writer = writer or csv.DictWriter(file, list(row))
-                if file.tell() == 0:
-                    writer.writeheader()
-                writer.writerow(row)
-                file.flush()
+        with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+            record("depth_curve", list(pool.map(measure, plan())), as_json=options.json)
+    if options.json:
+        return
     rows = list(csv.DictReader(HERE.open()))
     draw(rows, HERE.with_suffix(".png"))
     for name, value in summarise(rows).items():

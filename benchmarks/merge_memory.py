@@ -9,10 +9,6 @@ sum a size. Each row is a process of its own; its peak is what the merge added t
 it.
 """
 
-import argparse
-import csv
-import datetime
-import json
 import resource
 import tempfile
 import time
@@ -25,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import arguments, record
 from fedquad import adapters, discover, rng, wire
 from fedquad import round as rounds
 from fedquad.cost import cost_model
 from fedquad.shapes import SHAPES
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.store import files
-from fedquad.store.environment import environment
 from fedquad.strategy import Answers, World
 from fedquad.types import Adapter, Assignment, ModelLayout, Report, Update
 
@@ -123,24 +119,8 @@ def rows() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
-    wants_json = parser.parse_args().json
-    found = rows()
-    if wants_json:
-        print(json.dumps(found))
-        return
-    facts = environment(threads=1)
-    kept = {"device": facts["machine"], "python": facts["python"], "numpy": facts["numpy"], "commit": facts["commit"]}
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*found[0], *kept, "date"])
-        writer.writeheader()
-        writer.writerows({**row, **kept, "date": datetime.date.today().isoformat()} for row in found)
-    for row in found:
-        print(
-            f"{row['merge']:>12} {row['updates']:>7} updates of {row['update_megabytes']} MB: peak "
-            f"{row['peak_megabytes']:6.1f} MB, {row['milliseconds_an_update']:.2f} ms each"
-        )
+    as_json = arguments(__doc__).parse_args().json
+    record("merge_memory", rows(), as_json=as_json)
 
 
 if __name__ == "__main__":

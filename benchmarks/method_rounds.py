@@ -8,7 +8,6 @@ Devices answer with nothing but their seconds as predicted and gradient norms g_
 `holders_top` are the devices that trained the lowest and the highest layer in a round.
 """
 
-import argparse
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import record
+from benchmarks.rows import arguments, record
 from fedquad import adapters, discover, fleet, rng
 from fedquad import round as rounds
 from fedquad.cost import CostModel, cost_model
@@ -112,9 +111,7 @@ def figures(plan: rounds.Plan, outcome: rounds.Outcome, statuses: Statuses) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
-    as_json = parser.parse_args().json
+    as_json = arguments(__doc__).parse_args().json
     cost = cost_model(SHAPES["roberta-large"], ModelSpec(), TrainingSpec(batch=32), CostSpec(sequence=128), labels=3)
     record("method_rounds", [measure(method, cost) for method in METHODS], as_json=as_json)
 

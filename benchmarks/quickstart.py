@@ -6,14 +6,13 @@
 One row a round and arm; seconds, bytes and joules are the simulated fleet's, `wall_seconds` this machine's for the whole campaign.
 """
 
-import argparse
 import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import record
+from benchmarks.rows import arguments, record
 from fedquad.report import curves
 from flows.edge import campaign_spec
 from flows.launch import run
@@ -44,17 +43,15 @@ def rows(summary: dict[str, Any], wall_seconds: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the rows and write nothing")
-    arguments = parser.parse_args()
+    as_json = arguments(__doc__).parse_args().json
     with tempfile.TemporaryDirectory() as home:
         os.environ["FEDQUAD_HOME"] = home
         began = time.monotonic()
         summary = run(campaign_spec("quickstart"), "quickstart")
         wall = time.monotonic() - began
-    if not arguments.json:
+    if not as_json:
         curves.draw(summary, Path(__file__).parents[1] / "docs" / "quickstart.png")
-    record("quickstart", rows(summary, wall), as_json=arguments.json)
+    record("quickstart", rows(summary, wall), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Keep a benchmark's rows: beside its script as CSV, each with the device, versions, commit and date that it was measured with."""
 
+import argparse
 import csv
 import datetime
 import json
@@ -7,19 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedquad.store.environment import environment
+from fedquad.store.environment import environment, installed_version
 
 HERE = Path(__file__).parent
+PACKAGES = ("torch", "transformers", "peft", "triton", "numpy")
 
 
-def provenance(threads: int = 1, device: str = "") -> dict[str, Any]:
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the option that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
+    return parser
+
+
+def provenance(device: str = "") -> dict[str, Any]:
     """Where and with what a row was measured."""
-    found = environment(threads)
-    versions = " ".join(f"{name} {found[name]}" for name in ("torch", "transformers", "numpy") if found.get(name))
+    found = environment(threads=1)
+    versions = {name: installed_version(name) for name in PACKAGES}
     return {
         "device": device or found["machine"],
         "python": found["python"],
-        "versions": versions,
+        "versions": " ".join(f"{name} {found}" for name, found in versions.items() if found != "not installed"),
         "commit": found["commit"],
         "date": datetime.date.today().isoformat(),
     }
@@ -28,11 +37,13 @@ def provenance(threads: int = 1, device: str = "") -> dict[str, Any]:
 def record(name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, device: str = "") -> None:
     """Print the rows as JSON, or write NAME.csv and show them."""
     if as_json:
-        print(json.dumps(list(rows)))
+        print(json.dumps(list(rows), indent=1))
         return
-    more = provenance(device=device)
+    more = provenance(device)
     with open(HERE / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], *more], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, list(dict.fromkeys(key for row in [*rows, more] for key in row)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows({**row, **more} for row in rows)
     for row in rows:

@@ -1,9 +1,5 @@
-"""What the activation benchmarks share: published shapes with random weights and LoRA, and rows of CSV."""
+"""What the activation benchmarks share: published shapes with random weights and LoRA, batches, and where they run."""
 
-import argparse
-import csv
-import datetime
-import json
 import logging
 import warnings
 from pathlib import Path
@@ -14,7 +10,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, DebertaV2Config, RobertaConfig
 
 from fedquad.learn.backbones import __path__ as BACKBONES
-from fedquad.store.environment import environment, installed_version
 
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12}
 LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24}
@@ -80,33 +75,6 @@ def batch_of(rows: int, seq: int, device: str = "cpu", vocabulary: int = 180) ->
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def facts(device: str) -> dict[str, Any]:
-    """Return where and with what a row was measured."""
-    known = environment(threads=torch.get_num_threads())
-    name = torch.cuda.get_device_name() if device == "cuda" else "meta" if device == "meta" else known["machine"]
-    versions = {package: known[package] for package in ("torch", "transformers", "peft")}
-    today = datetime.date.today().isoformat()
-    return {"device": name, **versions, "triton": installed_version("triton"), "commit": known["commit"], "date": today}
-
-
-def arguments(doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options that all of them have."""
-    quiet()
-    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON and write nothing")
-    return parser
-
-
-def finish(rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:
-    """Print the rows, or write them as CSV and print them as text."""
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    hidden = ("device", "torch", "transformers", "peft", "triton", "commit", "date")
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items() if name not in hidden))
+def place(device: str) -> str:
+    """Name the device for the rows; empty means this machine's processor."""
+    return torch.cuda.get_device_name() if device == "cuda" else device if device == "meta" else ""
