@@ -4,11 +4,14 @@ An answer is JSON (`wire.answer`) whose tensors lie in the file that the job nam
 too, with a `failure` in its report.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fedquad.types import CostEstimate, Statuses
+
+Answer: TypeAlias = tuple[int, dict[str, Any]]  # device, answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,17 @@ class DeviceFleet(Protocol):
         """What every device reports at the start of a round."""
         ...
 
-    def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
         """Carry out the jobs; yield (device, answer) in order of arrival."""
         ...
+
+
+async def in_order_of_arrival(trainings: Iterable[Coroutine[Any, Any, Answer]]) -> AsyncIterator[Answer]:
+    """Run all at once; whoever stops listening cancels what is still under way."""
+    work = [asyncio.ensure_future(training) for training in trainings]
+    try:
+        for finished in asyncio.as_completed(work):
+            yield await finished
+    finally:
+        for task in work:
+            task.cancel()

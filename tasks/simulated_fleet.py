@@ -4,7 +4,6 @@ With `jitter` the time really charged differs from the predicted, so that a meth
 drops out and how long they take depend on (seed, attempt, round, device), never on the method.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from fedquad import fleet, wire
 from fedquad.cost import CostModel
 from fedquad.learn.pool import Pool, WorkerDied
 from fedquad.types import Statuses
-from tasks.fleet import Job
+from tasks.fleet import Answer, Job, in_order_of_arrival
 
 
 class SimulatedFleet:
@@ -28,24 +27,13 @@ class SimulatedFleet:
     async def statuses(self, round: int) -> Statuses:
         return fleet.draw(self.drawn, self.cost, self.seed, round)
 
-    async def train(
-        self, jobs: Sequence[Job], *, round: int, attempt: int
-    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
         fates = fleet.fates(self.drawn, self.seed, attempt, round)
-        work = [
-            asyncio.ensure_future(
-                self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device]))
-            )
-            for job in jobs
-        ]
-        try:
-            for finished in asyncio.as_completed(work):
-                yield await finished
-        finally:
-            for task in work:
-                task.cancel()
+        return in_order_of_arrival(
+            self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device])) for job in jobs
+        )
 
-    async def _train(self, job: Job, factor: float, is_dropped: bool) -> tuple[int, dict[str, Any]]:
+    async def _train(self, job: Job, factor: float, is_dropped: bool) -> Answer:
         seconds = job.estimate.seconds * factor
         failure = "it never answered" if is_dropped else ""
         answer: dict[str, Any] = {}

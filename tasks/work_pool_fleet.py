@@ -4,7 +4,6 @@ Server and devices share a file system (or one machine, on loopback): jobs name 
 deadline counts as lost, and its run is cancelled.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fedquad import fleet
 from fedquad.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
-from tasks.fleet import Job
+from tasks.fleet import Answer, Job, in_order_of_arrival
 from tasks.simulated_fleet import failed_answer
 
 POLL_SECONDS = 1.0
@@ -35,18 +34,10 @@ class WorkPoolFleet:
     async def statuses(self, round: int) -> Statuses:
         return fleet.draw(self.drawn, self.cost, self.seed, round)
 
-    async def train(
-        self, jobs: Sequence[Job], *, round: int, attempt: int
-    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        work = [asyncio.ensure_future(self._train(job)) for job in jobs]
-        try:
-            for finished in asyncio.as_completed(work):
-                yield await finished
-        finally:
-            for task in work:
-                task.cancel()
+    def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
+        return in_order_of_arrival(self._train(job) for job in jobs)
 
-    async def _train(self, job: Job) -> tuple[int, dict[str, Any]]:
+    async def _train(self, job: Job) -> Answer:
         board = self.drawn.boards[self.drawn.board_of[job.device]].name
         pool = self.drawn.spec.pools[board]
         deadline = self.drawn.spec.deadline_seconds
