@@ -11,6 +11,7 @@ from typing import Any
 from fedquad.store.environment import environment, installed_version
 
 HERE = Path(__file__).parent
+_READABLE = 50
 PACKAGES = ("torch", "transformers", "peft", "triton", "numpy")
 
 
@@ -35,7 +36,7 @@ def provenance(device: str = "") -> dict[str, Any]:
 
 
 def record(name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, device: str = "") -> None:
-    """Print the rows as JSON, or write NAME.csv and show them."""
+    """Print the rows as JSON, or write NAME.csv and show them, unless they are too many to read."""
     if as_json:
         print(json.dumps(list(rows), indent=1))
         return
@@ -46,5 +47,5 @@ def record(name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, devic
         )
         writer.writeheader()
         writer.writerows({**row, **more} for row in rows)
-    for row in rows:
+    for row in rows if len(rows) <= _READABLE else []:
         print("  ".join(f"{key}={value}" for key, value in row.items()))

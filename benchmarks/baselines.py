@@ -1,0 +1,96 @@
+"""All nine methods on the embedded default, three seeds: who reaches 70 %, when, and how long its devices wait.
+
+    python -m benchmarks.baselines            # runs the preset `baselines`; writes baselines.csv, a row a round
+    python -m benchmarks.baselines --json     # prints the rows
+    python -m benchmarks.baselines --summary  # only reads the kept rows: means over the seeds
+
+Seconds, bytes and joules are the simulated fleet's, priced as RoBERTa-base; `wall_seconds` is this machine's for the whole campaign.
+"""
+
+import csv
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.rows import HERE, arguments, record
+from flows.edge import campaign_spec
+from flows.launch import run
+
+SEEDS = [0, 1, 2]
+TARGET = 0.7
+FIGURES = (
+    "round",
+    "accuracy",
+    "elapsed_seconds",
+    "round_seconds",
+    "mean_wait_seconds",
+    "upload_bytes",
+    "download_bytes",
+    "energy_joules",
+    "mean_depth",
+    "mean_quantized",
+    "memory_violations",
+    "failures",
+)
+
+
+def measure() -> list[dict[str, Any]]:
+    """Run the campaign in a home of its own; a row a round."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["FEDQUAD_HOME"] = home
+        began = time.monotonic()
+        summary = run(campaign_spec("baselines", seeds=",".join(map(str, SEEDS))), "baselines")
+        wall = round(time.monotonic() - began, 1)
+    return [
+        {"label": arm["label"], "seed": arm["seed"], **{key: r[key] for key in FIGURES}, "wall_seconds": wall}
+        for arm in summary["arms"]
+        for r in arm["rounds"]
+    ]
+
+
+def means(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Each method's figures, mean over its seeds; seconds to the target of those that reached it."""
+    found = []
+    for label in dict.fromkeys(row["label"] for row in rows):
+        seeds = [[r for r in rows if r["label"] == label and r["seed"] == str(seed)] for seed in SEEDS]
+        best = [max(float(r["accuracy"]) for r in arm) for arm in seeds]
+        hits = [
+            next((float(r["elapsed_seconds"]) for r in arm if float(r["accuracy"]) >= TARGET), None) for arm in seeds
+        ]
+        reached = [hit for hit in hits if hit is not None]
+        found.append(
+            {
+                "label": label,
+                "final": round(100 * statistics.fmean(float(arm[-1]["accuracy"]) for arm in seeds), 1),
+                "best": round(100 * statistics.fmean(best), 1),
+                "reached": f"{len(reached)}/{len(seeds)}",
+                "seconds_to_target": round(statistics.fmean(reached), 1) if reached else None,
+                **{key: round(mean(seeds, key), 2) for key in ("round_seconds", "mean_wait_seconds", "mean_depth")},
+                "megabytes": round(sum(mean(seeds, f"{way}_bytes") for way in ("upload", "download")) / 1e6, 1),
+                "joules": round(mean(seeds, "energy_joules")),
+                "violations": sum(int(r["memory_violations"]) for arm in seeds for r in arm),
+            }
+        )
+    return found
+
+
+def mean(seeds: Sequence[Sequence[dict[str, str]]], key: str) -> float:
+    return statistics.fmean(float(row[key]) for arm in seeds for row in arm)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--summary", action="store_true", help="only read the kept rows")
+    options = parser.parse_args()
+    if not options.summary:
+        record("baselines", measure(), as_json=options.json)
+    if not options.json:
+        for row in means(list(csv.DictReader((HERE / "baselines.csv").open()))):
+            print("  ".join(f"{key}={value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
