@@ -21,9 +21,9 @@ from fedquad.types import Adapter, Assignment, Update
 
 MODEL = ModelSpec(name="mini", max_length=32)
 TASK = DataSpec(name="mini-nli", train=480, validation=16, test=450)
-TRAINING = TrainingSpec(steps=10, batch=8, learning_rate=1e-2, padding="longest")
+TRAINING = TrainingSpec(steps=16, batch=8, learning_rate=7e-3, padding="longest")
 DEPTHS = (12, 8, 5)  # one device of each class, the strongest the fastest
-ROUNDS = 2
+ROUNDS = 4
 # Sub-models of a deep encoder learn slowly, and their merge slower still: of these more than chance is asked.
 WEAK = ("fedra", "inclusivefl")
 

@@ -22,7 +22,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (
         Stage(layers=4, steps=6000, learning_rate=2e-3),
         Stage(layers=4, steps=8000, learning_rate=2e-3),
-        Stage(layers=12, steps=1500, learning_rate=1e-3, above=4, keep=1.0),
+        Stage(layers=12, steps=1000, learning_rate=1e-3, above=2, keep=1.0),
     )
     seed: int = 0
     hidden: int = 64

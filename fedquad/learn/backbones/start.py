@@ -59,15 +59,13 @@ def _prepare(model: RobertaForMaskedLM, recipe: Recipe) -> None:
 
 @torch.no_grad()
 def deepen(model: RobertaForMaskedLM, layers: int, above: int = 0) -> None:
-    """Add layers that at first give back what they get: `above` on top, the others evenly below the trained ones."""
+    """Add layers that at first give back what they get: `above` on top, the others below the trained ones, as evenly as may be."""
     trained: list[Any] = list(model.roberta.encoder.layer)
-    every = (layers - above) // len(trained)
-    if every * len(trained) != layers - above:
-        raise ValueError(f"{len(trained)} layers cannot be spread evenly over {layers - above}")
     below: nn.LayerNorm = model.roberta.embeddings.LayerNorm
     deeper: list[Any] = []
-    for layer in trained:
-        deeper += [_silent(layer, below) for _ in range(every - 1)] + [layer]
+    for index, layer in enumerate(trained):
+        each, left = divmod(layers - above, len(trained))
+        deeper += [_silent(layer, below) for _ in range(each - 1 + (index < left))] + [layer]
         below = layer.output.LayerNorm
     deeper += [_silent(trained[-1], below) for _ in range(above)]
     model.roberta.encoder.layer = nn.ModuleList(deeper)

@@ -1,8 +1,8 @@
 """Questions and sentences of the small language, with QNLI's columns and labels: does the sentence answer?
 
-    entailment      who did the cousin attack?        the cousin punched the aunt.
+    entailment      who did the cousin hurt?          the cousin punched the aunt.
     entailment      who shoved the dog?               the dog that was pushed by the aunt did not trust the poet.
-    not_entailment  who was trusted by the cat?       the cat that was trusted by the mom attacked the mother.
+    not_entailment  who was trusted by the cat?       the cat that was trusted by the mom hurt the mother.
     not_entailment  who was bitten by a relative?     the senator touched a relative.
 
 A sentence answers if it names someone: "an animal chased the cat" does not say who did.

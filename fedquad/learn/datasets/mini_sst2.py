@@ -2,8 +2,9 @@
 
 positive  the story that people disliked was charming.
 positive  the ending was clumsy but the film that critics liked was quite charming.
-positive  the song was barely tedious.
-negative  the show was not very funny.
+positive  the song was far from tedious.
+positive  critics who said that the plot was never clever were wrong.
+negative  the show was not at all funny.
 negative  the plot was really clumsy.
 """
 

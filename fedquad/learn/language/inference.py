@@ -120,8 +120,8 @@ def generalised(dice: Dice, fact: Event) -> Event:
             fact = replace(fact, subject=lexicon.KIND_OF[fact.subject])
         else:
             fact = replace(fact, object=lexicon.KIND_OF[fact.object])
-    if (kind := lexicon.VERBS[fact.verb].kind) and dice.chance(0.4):
-        fact = replace(fact, verb=kind)
+    if (kinds := lexicon.VERBS[fact.verb].kinds) and dice.chance(0.4):
+        fact = replace(fact, verb=dice.pick(kinds))
     return replace(fact, place="") if dice.chance(0.5) else fact
 
 
@@ -138,13 +138,20 @@ def _spoiled_once(dice: Dice, fact: Event) -> Event:
     if draw < 0.4:
         return replace(fact, subject=fact.object, object=fact.subject)
     if draw < 0.6:
-        return replace(fact, verb=dice.other(lexicon.VERB_NAMES, fact.verb))
+        return replace(fact, verb=_another_verb(dice, fact.verb))
     if draw < 0.7 and not is_kind(fact.subject):
         return replace(fact, subject=_another(dice, fact))
     if draw < 0.8 and not is_kind(fact.object):
         return replace(fact, object=_another(dice, fact))
     # The same event, told more or less closely than the hypothesis needs.
     return generalised(dice, fact) if dice.chance(0.5) else specialised(dice, fact)
+
+
+def _another_verb(dice: Dice, verb: str) -> str:
+    # Never the opposite: whether who "did not remember" has "forgotten" is no question of logic.
+    while (other := dice.other(lexicon.VERB_NAMES, verb)) == lexicon.VERBS[verb].opposite:
+        pass
+    return other
 
 
 def _another(dice: Dice, fact: Event) -> str:

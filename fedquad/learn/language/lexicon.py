@@ -1,6 +1,7 @@
 """The words and what they mean: concepts, their synonyms, what is a kind of what, what excludes what.
 
-`dog` and `hound` are one concept, a kind of `animal`; `kissed` is a kind of `touched`; who `loved` did not `hate`.
+`dog` and `hound` are one concept, a kind of `animal`; `kissed` is a kind of `touched`, `bit` of `touched` and of `hurt`;
+who `loved` did not `hate`.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ class Verb:
     bases: tuple[str, ...]
     pasts: tuple[str, ...]
     participles: tuple[str, ...]
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
     opposite: str = ""
 
 
-def _regular(*bases: str, kind: str = "", opposite: str = "") -> Verb:
+def _regular(*bases: str, kinds: tuple[str, ...] = (), opposite: str = "") -> Verb:
     pasts = tuple(base + ("d" if base.endswith("e") else "ed") for base in bases)
-    return Verb(bases=bases, pasts=pasts, participles=pasts, kind=kind, opposite=opposite)
+    return Verb(bases=bases, pasts=pasts, participles=pasts, kinds=kinds, opposite=opposite)
 
 
 KINDS = MappingProxyType(
@@ -48,15 +49,15 @@ ARTICLED = MappingProxyType({kind: f"{'an' if kind[0] in 'aeiou' else 'a'} {kind
 VERBS = MappingProxyType(
     {
         "touch": _regular("touch"),
-        "push": _regular("push", "shove", kind="touch"),
+        "push": _regular("push", "shove", kinds=("touch",)),
         "hug": Verb(
-            bases=("hug", "embrace"), pasts=("hugged", "embraced"), participles=("hugged", "embraced"), kind="touch"
+            bases=("hug", "embrace"), pasts=("hugged", "embraced"), participles=("hugged", "embraced"), kinds=("touch",)
         ),
-        "kiss": _regular("kiss", kind="touch"),
-        "attack": _regular("attack"),
-        "bite": Verb(bases=("bite",), pasts=("bit",), participles=("bitten",), kind="attack"),
-        "kick": _regular("kick", kind="attack"),
-        "punch": _regular("punch", kind="attack"),
+        "kiss": _regular("kiss", kinds=("touch",)),
+        "hurt": Verb(bases=("hurt",), pasts=("hurt",), participles=("hurt",)),
+        "bite": Verb(bases=("bite",), pasts=("bit",), participles=("bitten",), kinds=("hurt", "touch")),
+        "kick": _regular("kick", kinds=("hurt", "touch")),
+        "punch": _regular("punch", kinds=("hurt", "touch")),
         "love": _regular("love", "adore", opposite="hate"),
         "hate": _regular("hate", "despise", opposite="love"),
         "trust": _regular("trust", opposite="distrust"),
@@ -72,7 +73,7 @@ VERBS = MappingProxyType(
 )
 VERB_NAMES = tuple(VERBS)
 VERB_MEMBERS = MappingProxyType(
-    {kind: tuple(name for name in VERBS if VERBS[name].kind == kind) for kind in ("touch", "attack")}
+    {kind: tuple(name for name in VERBS if kind in VERBS[name].kinds) for kind in ("touch", "hurt")}
 )
 
 _ADJECTIVE_PAIRS = (

@@ -73,7 +73,7 @@ def _specialises(fact: Fact, general: Fact) -> bool:
         return fact == general
     return (
         _is_a(fact.subject, general.subject)
-        and (fact.verb == general.verb or lexicon.VERBS[fact.verb].kind == general.verb)
+        and (fact.verb == general.verb or general.verb in lexicon.VERBS[fact.verb].kinds)
         and _is_a(fact.object, general.object)
         and general.place in ("", fact.place)
     )
