@@ -1,5 +1,6 @@
 """What follows from what in the small language, against judgements made by hand, and what logic promises."""
 
+import re
 from collections import Counter
 from importlib import import_module
 
@@ -23,6 +24,20 @@ HAND_MADE: list[tuple[str, Claim, Claim, Verdict]] = [
     ("a place may be left out", KISSED, Claim(Event("dog", "kiss", "cat")), "entailment"),
     ("a place may not be added", Claim(Event("dog", "kiss", "cat")), KISSED, "neutral"),
     ("kissing is touching", KISSED, Claim(Event("dog", "touch", "cat")), "entailment"),
+    ("kicking is touching", Claim(Event("dog", "kick", "cat")), Claim(Event("dog", "touch", "cat")), "entailment"),
+    ("kicking hurts", Claim(Event("dog", "kick", "cat")), Claim(Event("dog", "hurt", "cat")), "entailment"),
+    (
+        "no touch, yet a bite",
+        Claim(Event("dog", "touch", "cat"), False),
+        Claim(Event("dog", "bite", "cat")),
+        "contradiction",
+    ),
+    (
+        "hurting need not be touching",
+        Claim(Event("dog", "hurt", "cat")),
+        Claim(Event("dog", "touch", "cat")),
+        "neutral",
+    ),
     (
         "touching need not be kissing",
         Claim(Event("dog", "touch", "cat")),
@@ -121,6 +136,40 @@ def test_contradiction_goes_both_ways(seed: int) -> None:
 def test_a_drawn_pair_has_the_relation_that_was_asked_for(seed: int, verdict: Verdict) -> None:
     premise, hypothesis = inference.pair(dice(seed), verdict)
     assert judge(premise.claims(), hypothesis) == verdict
+
+
+def test_no_pair_asks_whether_who_did_not_remember_forgot() -> None:
+    fact = Event("dog", "remember", "cat")
+    assert "forget" not in {inference.spoiled(dice(seed), fact).verb for seed in range(1_000)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "positive"),
+    [
+        ("the song was far from tedious.", True),
+        ("the song was never funny although the plot was fresh.", False),
+        ("the plot was not at all moving but the song that people regretted was quite good.", True),
+        ("critics who said that the song that viewers liked was hardly dull were wrong.", False),
+    ],
+)
+def test_the_reader_of_reviews_reads_as_we_do(sentence: str, positive: bool) -> None:
+    assert praises(sentence) == positive
+
+
+@given(st.integers(0, 2**20), st.booleans())
+def test_a_review_says_what_it_was_to_say(seed: int, positive: bool) -> None:
+    assert praises(reviews.write(dice(seed), reviews.draw(dice(seed, "review"), positive))) == positive
+
+
+def praises(sentence: str) -> bool:
+    """Read a review as a person would: the main clause, what it denies, and whether who is quoted was right."""
+    told = sentence.removesuffix(".")
+    if quoted := re.fullmatch(r"\w+ who said that (.+) were (right|wrong)", told):
+        return praises(quoted[1]) == (quoted[2] == "right")
+    main = told.split(" but ")[-1].split(" although ")[0]
+    _, predicate = main.split(" was ")
+    denied = re.match(r"not |never |hardly |far from ", predicate)
+    return (predicate.split()[-1] in reviews.GOOD) != bool(denied)
 
 
 @given(st.integers(0, 2**20))
