@@ -49,9 +49,9 @@ def main() -> None:
         began = time.monotonic()
         summary = run(campaign_spec("quickstart"), "quickstart")
         wall = time.monotonic() - began
+    record("quickstart", rows(summary, wall), as_json=as_json)
     if not as_json:
         curves.draw(summary, Path(__file__).parents[1] / "docs" / "quickstart.png")
-    record("quickstart", rows(summary, wall), as_json=as_json)
 
 
 if __name__ == "__main__":
