@@ -4,19 +4,15 @@ Results go to stdout (`--json`: one document), progress and logs to stderr. A Fe
 code, a usage error in one line and 2, Ctrl-C in 130; anything else is a bug and keeps its traceback.
 """
 
-import importlib
-import importlib.util
 import sys
 
 import typer
 
-from fedquad.cli import campaign, doctor
+from fedquad.cli import campaign, doctor, fleet, plan, profile
 from fedquad.errors import FedquadError
 
 USAGE_EXIT = 2
 INTERRUPT_EXIT = 130
-COMMANDS = ("plan", "profile")
-GROUPS = ("fleet",)
 
 app = typer.Typer(
     name="fedquad",
@@ -26,20 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(campaign.app, name="campaign")
-
-
-def _register() -> None:
-    """Commands that live in a file of their own, as far as they are there."""
-    for name in COMMANDS:
-        if importlib.util.find_spec(f"fedquad.cli.{name}"):
-            app.command(name)(getattr(importlib.import_module(f"fedquad.cli.{name}"), name))
-    for name in GROUPS:
-        if importlib.util.find_spec(f"fedquad.cli.{name}"):
-            app.add_typer(importlib.import_module(f"fedquad.cli.{name}").app, name=name)
-    app.command("doctor")(doctor.doctor)
-
-
-_register()
+app.add_typer(fleet.app, name="fleet")
+app.command("plan")(plan.plan)
+app.command("profile")(profile.profile)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
