@@ -27,7 +27,7 @@ class UnknownNameError(SpecError):
 
 
 class StoreError(FedquadError):
-    """The disk refused: read-only, full, or a file that is not what its digest says."""
+    """The disk refused: read-only, nearly full, or a file that is not what its digest says."""
 
     exit_code = 5
 

@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
 
 from fedquad.errors import ArmFailedError, FedquadError
+from fedquad.store.files import check_room
 from fedquad.strategy import no_survey
 from fedquad.types import Assignment, CostEstimate
 from tasks.aggregate import aggregate
@@ -55,6 +56,7 @@ def as_is(record: T) -> T:
 async def run_round(work: Arm) -> None:
     """status -> (survey) -> configure -> train -> aggregate -> evaluate -> record; below the quorum it is tried once more."""
     began = time.monotonic()
+    check_room(work.folder.path)
     for attempt in (0, 1):
         statuses = await collect(work)
         surveyed: tuple[tuple[Assignment, CostEstimate], ...] = ()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fedquad import adapters, wire
@@ -73,8 +74,11 @@ class Worker:
         )
         document, tensors = wire.answer(update)
         temporary = f"{job['out']}.{os.getpid()}.tmp"
-        save_file(tensors, temporary)
-        os.replace(temporary, job["out"])
+        try:
+            save_file(tensors, temporary)
+            os.replace(temporary, job["out"])
+        except (OSError, SafetensorError) as error:
+            raise DeviceError(f"{job['out']} cannot be written: {error}") from error
         return document
 
     def evaluate(self, job: Job) -> Job:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedquad.errors import StoreError
+
+RESERVE_BYTES = 100 * 10**6  # Prefect's database shares the disk, and on a full one its server holds every caller
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -32,6 +35,17 @@ def disk_error(error: OSError, path: Path) -> StoreError:
     return StoreError(
         f"{path} cannot be written: {error.strerror or error}; make room or set FEDQUAD_HOME to a folder that can be written"
     )
+
+
+def check_room(path: Path) -> None:
+    """Refuse to go on while there is still room to end in good order."""
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(nearest).free
+    if free < RESERVE_BYTES:
+        raise StoreError(
+            f"{path} has {free / 1e6:.0f} MB left on its disk, and {RESERVE_BYTES / 1e6:.0f} are kept in reserve; make room, "
+            f"or set FEDQUAD_HOME to a folder on another disk"
+        )
 
 
 def write_json(path: Path, document: Any) -> None:
