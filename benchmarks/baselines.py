@@ -8,57 +8,25 @@ Seconds, bytes and joules are the simulated fleet's, priced as RoBERTa-base; `wa
 """
 
 import csv
-import os
 import statistics
-import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.campaigns import measure
 from benchmarks.rows import HERE, arguments, record
 from flows.edge import campaign_spec
-from flows.launch import run
 
 SEEDS = [0, 1, 2]
-TARGET = 0.7
-FIGURES = (
-    "round",
-    "accuracy",
-    "elapsed_seconds",
-    "round_seconds",
-    "mean_wait_seconds",
-    "upload_bytes",
-    "download_bytes",
-    "energy_joules",
-    "mean_depth",
-    "mean_quantized",
-    "memory_violations",
-    "failures",
-)
 
 
-def measure() -> list[dict[str, Any]]:
-    """Run the campaign in a home of its own; a row a round."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["FEDQUAD_HOME"] = home
-        began = time.monotonic()
-        summary = run(campaign_spec("baselines", seeds=",".join(map(str, SEEDS))), "baselines")
-        wall = round(time.monotonic() - began, 1)
-    return [
-        {"label": arm["label"], "seed": arm["seed"], **{key: r[key] for key in FIGURES}, "wall_seconds": wall}
-        for arm in summary["arms"]
-        for r in arm["rounds"]
-    ]
-
-
-def means(rows: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def means(rows: Sequence[dict[str, str]], target: float) -> list[dict[str, Any]]:
     """Each method's figures, mean over its seeds; seconds to the target of those that reached it."""
     found = []
     for label in dict.fromkeys(row["label"] for row in rows):
         seeds = [[r for r in rows if r["label"] == label and r["seed"] == str(seed)] for seed in SEEDS]
         best = [max(float(r["accuracy"]) for r in arm) for arm in seeds]
         hits = [
-            next((float(r["elapsed_seconds"]) for r in arm if float(r["accuracy"]) >= TARGET), None) for arm in seeds
+            next((float(r["elapsed_seconds"]) for r in arm if float(r["accuracy"]) >= target), None) for arm in seeds
         ]
         reached = [hit for hit in hits if hit is not None]
         found.append(
@@ -86,9 +54,12 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only read the kept rows")
     options = parser.parse_args()
     if not options.summary:
-        record("baselines", measure(), as_json=options.json)
+        _, rows = measure("baselines", seeds=",".join(map(str, SEEDS)))
+        record("baselines", rows, as_json=options.json)
     if not options.json:
-        for row in means(list(csv.DictReader((HERE / "baselines.csv").open()))):
+        target = campaign_spec("baselines").target_accuracy
+        assert target is not None
+        for row in means(list(csv.DictReader((HERE / "baselines.csv").open())), target):
             print("  ".join(f"{key}={value}" for key, value in row.items()))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fedquad.store.environment import environment, installed_version
 
 HERE = Path(__file__).parent
-_READABLE = 50
+READABLE = 50  # rows; of more than these none is shown
 PACKAGES = ("torch", "transformers", "peft", "triton", "numpy")
 
 
@@ -47,5 +47,5 @@ def record(name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, devic
         )
         writer.writeheader()
         writer.writerows({**row, **more} for row in rows)
-    for row in rows if len(rows) <= _READABLE else []:
+    for row in rows if len(rows) <= READABLE else []:
         print("  ".join(f"{key}={value}" for key, value in row.items()))

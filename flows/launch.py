@@ -16,6 +16,7 @@ from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
 from fedquad.store.campaign import home
+from fedquad.store.files import check_room
 from flows import settings
 from flows.guard import check_api
 from flows.server import TemporaryServer
@@ -42,6 +43,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
         server = None
     pool = Pool(cores(spec.training.threads), spec.training.threads)
     with folder.open(spec):
+        check_room(folder.path)
         try:
             if server is not None:
                 # Registered before prefect is imported, so it runs after Prefect has sent its last logs.

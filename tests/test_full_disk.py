@@ -46,6 +46,7 @@ def test_a_campaign_ends_before_the_disk_is_full_and_goes_on_when_there_is_room(
         until = time.monotonic() + 120
         while not rounds.exists() and time.monotonic() < until:
             time.sleep(0.05)
+        assert rounds.exists()
         (home / "ballast").write_bytes(bytes(50 * 10**6))
         _, said = running.communicate(timeout=60)
     finally:
@@ -63,3 +64,6 @@ def test_a_campaign_ends_before_the_disk_is_full_and_goes_on_when_there_is_room(
     resumed = fedquad("campaign", "resume", "tiny", "--json", env=env, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert {len(arm["rounds"]) for arm in json.loads(resumed.stdout)["arms"]} == {15}
+
+    (home / "ballast").write_bytes(bytes(50 * 10**6))
+    assert fedquad("campaign", "run", str(spec), "--rounds", "15", env=env, cwd=tmp_path).returncode == 0  # its table

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -172,3 +173,10 @@ def test_a_torn_document_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line() -> None:
     with pytest.raises(StoreError, match="No space left on device"):
         files.append_line(Path("/dev/full"), {"a": 1})
+
+
+def test_a_disk_without_reserve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.check_room(tmp_path)
+    monkeypatch.setattr(files, "RESERVE_BYTES", shutil.disk_usage(tmp_path).total + 1)
+    with pytest.raises(StoreError, match=r"MB left on its disk, .* make room"):
+        files.check_room(tmp_path)

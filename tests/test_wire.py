@@ -1,11 +1,14 @@
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fleet_of_three import adapter, answer, assignment, layout
 
 from fedquad import adapters, wire
+from fedquad.errors import DeviceError
+from fedquad.learn import worker
 from fedquad.types import Adapter, Assignment, Local, Lora, ModelLayout
 
 
@@ -48,3 +51,8 @@ def test_infinity_travels_in_a_delta_so_that_it_can_be_refused() -> None:
     pair = Lora(np.full((1, 2), np.inf, np.float32), np.zeros((2, 1), np.float32))
     sent = replace(answer(assignment(0, (1,)), adapter(), 1.0), delta=Adapter(layers={1: {"q": pair}}, head={}))
     assert np.isinf(wire.update(*wire.answer(sent)).delta.layers[1]["q"].a).all()
+
+
+def test_an_answer_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"gone/answer\.safetensors cannot be written"):
+        worker.write(f"{tmp_path}/gone/answer.safetensors", {"a": np.zeros(2, np.float32)})

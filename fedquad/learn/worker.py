@@ -73,12 +73,7 @@ class Worker:
             based_on=job["digest"],
         )
         document, tensors = wire.answer(update)
-        temporary = f"{job['out']}.{os.getpid()}.tmp"
-        try:
-            save_file(tensors, temporary)
-            os.replace(temporary, job["out"])
-        except (OSError, SafetensorError) as error:
-            raise DeviceError(f"{job['out']} cannot be written: {error}") from error
+        write(job["out"], tensors)
         return document
 
     def evaluate(self, job: Job) -> Job:
@@ -99,6 +94,16 @@ class Worker:
         if path not in self.shards:
             self.shards[path] = load_file(path)
         return self.shards[path][str(device)]
+
+
+def write(path: str, tensors: dict[str, np.ndarray]) -> None:
+    """Write an answer so that whoever finds it finds all of it."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise DeviceError(f"{path} cannot be written: {error}") from error
 
 
 def answer(worker: Worker, job: Job) -> Job:

@@ -108,7 +108,6 @@ class CampaignFolder:
                 self.refuse_other_spec(spec)
             else:
                 files.write_bytes(self.path / "spec.yaml", write_yaml(spec).encode())
-            files.check_room(self.path)
             yield
 
     def refuse_other_spec(self, spec: CampaignSpec) -> None:

@@ -39,8 +39,7 @@ def disk_error(error: OSError, path: Path) -> StoreError:
 
 def check_room(path: Path) -> None:
     """Refuse to go on while there is still room to end in good order."""
-    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    free = shutil.disk_usage(nearest).free
+    free = shutil.disk_usage(path).free
     if free < RESERVE_BYTES:
         raise StoreError(
             f"{path} has {free / 1e6:.0f} MB left on its disk, and {RESERVE_BYTES / 1e6:.0f} are kept in reserve; make room, "
