@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import arguments, record
-from fedquad import discover, fleet
-from fedquad.acs import Settings
-from fedquad.cost import cost_model
-from fedquad.forecast import Round, forecast
-from fedquad.shapes import SHAPES
+from fedquad import discover
+from fedquad.fleets import fleet
+from fedquad.planning.forecast import Round, forecast
+from fedquad.prices.cost import cost_model
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds.acs import Settings
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
 
 RULES = {

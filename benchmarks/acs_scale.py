@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import arguments, record
-from fedquad import acs, discover, fleet
-from fedquad.cost import cost_model
-from fedquad.shapes import SHAPES
+from fedquad import discover
+from fedquad.fleets import fleet
+from fedquad.prices.cost import cost_model
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds import acs
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
 
 SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)

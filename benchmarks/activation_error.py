@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.activation_models import batch_of, build, quiet
 from benchmarks.rows import arguments, record
-from fedquad import adapters
 from fedquad.learn.activations import compress
+from fedquad.rounds import adapters
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment
 

@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, DebertaV2Config, RobertaConfig
 
-from fedquad.learn.backbones import __path__ as BACKBONES
+from fedquad.learn.source import BACKBONES
 
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12}
 LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24}
@@ -45,7 +44,7 @@ def build(
     dtype = DTYPES[precision]
     with torch.device(device):
         if shape == "mini":
-            folder = Path(next(iter(BACKBONES))) / "mini"
+            folder = BACKBONES / "mini"
             model = AutoModelForSequenceClassification.from_pretrained(
                 folder, num_labels=3, attn_implementation=attention, dtype=torch.float32
             )

@@ -24,11 +24,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from benchmarks.rows import arguments, record
 from fedquad import rng
-from fedquad.learn import backbones
 from fedquad.learn.seeding import seeded
+from fedquad.learn.source import BACKBONES
 from fedquad.learn.tables import Request, Table, TextTask
 
-FOLDER = Path(backbones.__file__).parent / "mini"
+FOLDER = BACKBONES / "mini"
 HERE = Path(__file__).with_suffix(".csv")
 LAYERS = 12
 DEPTHS = (1, 2, 4, 8, 12)

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import arguments, record
-from fedquad import adapters, discover, rng, wire
-from fedquad import round as rounds
-from fedquad.cost import cost_model
-from fedquad.shapes import SHAPES
+from fedquad import discover, rng, wire
+from fedquad.prices.cost import cost_model
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
+from fedquad.rounds.strategy import Answers, World
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.store import files
-from fedquad.strategy import Answers, World
 from fedquad.types import Adapter, Assignment, ModelLayout, Report, Update
 
 SIZES = (100, 1_000, 10_000)

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import arguments, record
-from fedquad import adapters, discover, fleet, rng
-from fedquad import round as rounds
-from fedquad.cost import CostModel, cost_model
-from fedquad.shapes import SHAPES
+from fedquad import discover, rng
+from fedquad.fleets import fleet
+from fedquad.prices.cost import CostModel, cost_model
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
-from fedquad.strategy import Strategy, World
 from fedquad.types import Adapter, Assignment, Lora, Report, ServerState, Statuses, Update
 
 METHODS = (

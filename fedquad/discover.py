@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fedquad.boards import Board
 from fedquad.errors import MethodError, SpecError, UnknownNameError, one_of
-from fedquad.strategy import Strategy
+from fedquad.fleets.boards import Board
+from fedquad.rounds.strategy import Strategy
 
 ENTRY_POINTS = "fedquad.strategies"
 
@@ -31,8 +31,8 @@ def modules(package: str) -> tuple[str, ...]:
 def boards() -> Mapping[str, Board]:
     """Every board's profile, by name (`jetson-tx2` is devices/jetson_tx2.py)."""
     return {
-        name.replace("_", "-"): importlib.import_module(f"fedquad.devices.{name}").BOARD
-        for name in modules("fedquad.devices")
+        name.replace("_", "-"): importlib.import_module(f"fedquad.fleets.devices.{name}").BOARD
+        for name in modules("fedquad.fleets.devices")
     }
 
 
@@ -85,7 +85,7 @@ def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
     made = make(**({"variant": variant} if variant else {}), **(params or {}))
     if not isinstance(made, Strategy):
         raise MethodError(
-            f"{name}.strategy(...) returned {type(made).__name__}; it must return a fedquad.strategy.Strategy"
+            f"{name}.strategy(...) returned {type(made).__name__}; it must return a fedquad.rounds.strategy.Strategy"
         )
     return made
 

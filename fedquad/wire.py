@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from fedquad import adapters
+from fedquad.rounds import adapters
 from fedquad.types import Adapter, Array32, Report, Update
 
 R = TypeVar("R")

@@ -10,8 +10,8 @@ from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
 
 from fedquad.errors import ArmFailedError, FedquadError
+from fedquad.rounds.strategy import no_survey
 from fedquad.store.files import check_room
-from fedquad.strategy import no_survey
 from fedquad.types import Assignment, CostEstimate
 from tasks.aggregate import aggregate
 from tasks.collect import collect

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import round as rounds
 from fedquad import wire
-from fedquad.round import Outcome, Plan
+from fedquad.rounds import round as rounds
+from fedquad.rounds.round import Outcome, Plan
 from fedquad.store import files
 from fedquad.types import Update
 from tasks.session import Arm

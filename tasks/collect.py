@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import round as rounds
+from fedquad.rounds import round as rounds
 from fedquad.types import Statuses
 from tasks.session import Arm
 

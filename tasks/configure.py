@@ -3,8 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import round as rounds
-from fedquad.round import Plan
+from fedquad.rounds import round as rounds
+from fedquad.rounds.round import Plan
 from fedquad.types import Assignment, CostEstimate, Statuses
 from tasks.progress import announce
 from tasks.session import Arm

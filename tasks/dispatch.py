@@ -11,8 +11,8 @@ from dataclasses import asdict
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import adapters
-from fedquad.round import Plan
+from fedquad.rounds import adapters
+from fedquad.rounds.round import Plan
 from fedquad.store import files
 from fedquad.types import Adapter, Assignment, CostEstimate
 from tasks.fleet import Job

@@ -12,10 +12,10 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad.facts import Scores
 from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
-from fedquad.round import Outcome
+from fedquad.rounds.facts import Scores
+from fedquad.rounds.round import Outcome
 from fedquad.types import Adapter
 from tasks.dispatch import spool
 from tasks.session import Arm

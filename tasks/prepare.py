@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from fedquad import adapters, discover, fleet, round, wire
-from fedquad.cost import cost_model
-from fedquad.partition import partition
+from fedquad import discover, wire
+from fedquad.fleets import fleet
+from fedquad.fleets.partition import partition
+from fedquad.prices.cost import cost_model
+from fedquad.rounds import adapters, round
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.store import files, inputs
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import home
 from fedquad.store.environment import environment
-from fedquad.strategy import Strategy, World
 from fedquad.types import ModelLayout
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce

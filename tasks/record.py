@@ -8,9 +8,9 @@ from prefect import task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fedquad.facts import RoundFacts, Scores, round_facts
 from fedquad.learn import peft_folder
-from fedquad.round import Outcome, Plan
+from fedquad.rounds.facts import RoundFacts, Scores, round_facts
+from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import Statuses
 from tasks.progress import announce
 from tasks.session import Arm

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fedquad.cost import CostModel
 from fedquad.learn.pool import Pool
+from fedquad.prices.cost import CostModel
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import CampaignSpec
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder
-from fedquad.strategy import Strategy, World
 from fedquad.types import Adapter, ModelLayout, ServerState
 from tasks.fleet import DeviceFleet
 

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fedquad import fleet, wire
-from fedquad.cost import CostModel
+from fedquad import wire
+from fedquad.fleets import fleet
 from fedquad.learn.pool import Pool, WorkerDied
+from fedquad.prices.cost import CostModel
 from fedquad.types import Statuses
 from tasks.fleet import Answer, Job, in_order_of_arrival
 

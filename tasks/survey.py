@@ -6,7 +6,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from fedquad import round as rounds
+from fedquad.rounds import round as rounds
 from fedquad.types import Assignment, CostEstimate, Statuses
 from tasks.aggregate import spooled_updates
 from tasks.dispatch import train_all

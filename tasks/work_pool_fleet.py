@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import arun_deployment
 from prefect.states import Cancelling
 
-from fedquad import fleet
-from fedquad.cost import CostModel
+from fedquad.fleets import fleet
+from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
 from tasks.fleet import Answer, Job, in_order_of_arrival

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fedquad import adapters
-from fedquad.cost import CostModel, cost_model
-from fedquad.shapes import shape_named
+from fedquad.prices.cost import CostModel, cost_model
+from fedquad.prices.shapes import shape_named
+from fedquad.rounds import adapters
+from fedquad.rounds.strategy import World
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
-from fedquad.strategy import World
 from fedquad.types import Adapter, Assignment, Lora, ModelLayout, Report, ServerState, Statuses, Update
 
 

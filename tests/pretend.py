@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 from fleet_of_three import layout, pricing, statuses, world
 
-from fedquad import adapters, discover, rng
-from fedquad import round as rounds
-from fedquad.cost import CostModel
-from fedquad.strategy import Strategy, World
+from fedquad import discover, rng
+from fedquad.prices.cost import CostModel
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.types import Adapter, Assignment, Lora, Report, ServerState, Statuses, Update
 
 COST = pricing()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedquad import acs
-from fedquad.acs import FALLBACKS, Choices, Devices, Settings
-from fedquad.cost import Constants
 from fedquad.errors import SpecError
+from fedquad.prices.cost import Constants
+from fedquad.rounds import acs
+from fedquad.rounds.acs import FALLBACKS, Choices, Devices, Settings
 from fedquad.types import Floats
 
 MB = 10**6

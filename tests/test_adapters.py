@@ -4,7 +4,7 @@ from fleet_of_three import adapter, assignment, layout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad import adapters
+from fedquad.rounds import adapters
 
 
 def test_a_lower_rank_is_the_first_rows_of_the_master() -> None:

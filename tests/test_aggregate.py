@@ -5,7 +5,7 @@ from fleet_of_three import adapter, answer, assignment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad import adapters, aggregate
+from fedquad.rounds import adapters, aggregate
 from fedquad.types import Adapter, Assignment, Update
 
 

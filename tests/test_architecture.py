@@ -128,3 +128,8 @@ def test_no_file_hides_a_package_from_prefects_loader() -> None:
     for folder in ("flows", "tasks"):
         assert not {"tasks.py", "fedquad.py", "kernels.py", "flows.py"} & {p.name for p in (ROOT / folder).iterdir()}
     assert not (ROOT / "datasets").exists()
+
+
+def test_a_stranger_finds_the_rooms_before_the_files() -> None:
+    flat = [path.name for path in (ROOT / "fedquad").glob("*.py")]
+    assert len(flat) <= 14, sorted(flat)

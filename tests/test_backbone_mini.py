@@ -10,15 +10,15 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, RobertaForMaskedLM
 
 from fedquad import rng
-from fedquad.learn import backbones
-from fedquad.learn.backbones import pretrain
-from fedquad.learn.backbones.recipe import Recipe, Stage
-from fedquad.learn.backbones.start import build_model, deepen
-from fedquad.learn.backbones.vocabulary import build_tokenizer, words
-from fedquad.learn.language import corpus
-from fedquad.learn.language.dice import Dice
+from fedquad.learn.mini import pretrain
+from fedquad.learn.mini.language import corpus
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.recipe import Recipe, Stage
+from fedquad.learn.mini.start import build_model, deepen
+from fedquad.learn.mini.vocabulary import build_tokenizer, words
+from fedquad.learn.source import BACKBONES
 
-FOLDER = Path(backbones.__file__).parent / "mini"
+FOLDER = BACKBONES / "mini"
 SMALL = Recipe(
     stages=(Stage(layers=2, steps=12, learning_rate=1e-3), Stage(layers=4, steps=8, learning_rate=1e-3)), documents=8
 )

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from fedquad import discover
-from fedquad.boards import (
+from fedquad.errors import SpecError, UnknownNameError
+from fedquad.fleets.boards import (
     CLASSES,
     Board,
     free_bytes,
@@ -14,7 +15,6 @@ from fedquad.boards import (
     sustained_flops,
     training_watts,
 )
-from fedquad.errors import SpecError, UnknownNameError
 
 BOARDS = discover.boards()
 
@@ -77,7 +77,7 @@ def test_modes_that_would_invert_the_classes_do_not_take_part() -> None:
 def test_a_profile_without_a_source_is_refused_with_file_and_field() -> None:
     tx2: Board = BOARDS["jetson-tx2"]
     lacking = {key: value for key, value in tx2.sources.items() if key != "ram_gib"}
-    with pytest.raises(SpecError, match=r"fedquad/devices/jetson_tx2\.py: sources lacks ram_gib"):
+    with pytest.raises(SpecError, match=r"fedquad/fleets/devices/jetson_tx2\.py: sources lacks ram_gib"):
         replace(tx2, sources=lacking)
     with pytest.raises(SpecError, match="sources lacks lanes"):
         replace(tx2, sources={**tx2.sources, "lanes": " "})

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad.clock import barrier
+from fedquad.rounds.clock import barrier
 
 seconds = st.lists(st.floats(0, 1e5), min_size=1, max_size=20)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedquad import acs
-from fedquad.cost import Constants, CostModel, cost_model, estimate, step_flops
 from fedquad.errors import SpecError, UnknownNameError
-from fedquad.shapes import SHAPES
+from fedquad.prices.cost import Constants, CostModel, cost_model, estimate, step_flops
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds import acs
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment, CostEstimate, Local, ModelShape, Status, Statuses
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedquad import flops, memory
-from fedquad.cost import CostModel, cost_model, peak_bytes, step_flops
-from fedquad.shapes import SHAPES
+from fedquad.prices import flops, memory
+from fedquad.prices.cost import CostModel, cost_model, peak_bytes, step_flops
+from fedquad.prices.shapes import SHAPES
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment, ModelShape
 

@@ -36,7 +36,8 @@ for found in pkgutil.walk_packages(fedquad.learn.__path__, "fedquad.learn."):
 A_ROUND = """
 import sys, tempfile
 from pathlib import Path
-from fedquad import adapters, partition
+from fedquad.rounds import adapters
+from fedquad.fleets import partition
 from fedquad.learn import evaluate, loop, model, peft_folder, tokens
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment

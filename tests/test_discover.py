@@ -4,7 +4,7 @@ import pytest
 
 from fedquad import discover
 from fedquad.errors import MethodError, SpecError, UnknownNameError
-from fedquad.strategy import Strategy
+from fedquad.rounds.strategy import Strategy
 
 
 @pytest.mark.parametrize("name", discover.strategies())

@@ -5,10 +5,11 @@ from fleet_of_three import adapter, pricing, state, statuses, world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad import adapters, rng
-from fedquad import round as rounds
-from fedquad.cost import estimate
+from fedquad import rng
 from fedquad.discover import strategy
+from fedquad.prices.cost import estimate
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
 from fedquad.types import Assignment
 
 COST = pricing()

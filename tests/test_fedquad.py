@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from fleet_of_three import adapter, pricing, state, statuses, world
 
-from fedquad import acs, rng
-from fedquad.cost import estimate
+from fedquad import rng
 from fedquad.discover import strategy
 from fedquad.errors import SpecError
+from fedquad.prices.cost import estimate
+from fedquad.rounds import acs
 from fedquad.types import Assignment, Statuses
 
 COST = pricing()

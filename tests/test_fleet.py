@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedquad import discover, fleet
-from fedquad.boards import CLASSES, sustained_flops
-from fedquad.cost import CostModel, cost_model, estimate
+from fedquad import discover
 from fedquad.errors import SpecError, UnknownNameError
-from fedquad.shapes import SHAPES
+from fedquad.fleets import fleet
+from fedquad.fleets.boards import CLASSES, sustained_flops
+from fedquad.prices.cost import CostModel, cost_model, estimate
+from fedquad.prices.shapes import SHAPES
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
 from fedquad.strategies.fedlora import depths_that_fit
 from fedquad.types import Assignment

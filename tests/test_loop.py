@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import KINDS, a_trainee, an_adapter, an_assignment, batch_of, examples
 
-from fedquad import adapters
 from fedquad.learn.configure import configure
 from fedquad.learn.evaluate import accuracy, evaluate
 from fedquad.learn.loop import train
+from fedquad.rounds import adapters
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Local, Lora
 

@@ -6,8 +6,8 @@ from fleet_of_three import adapter, answer, assignment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedquad import adapters, aggregate
-from fedquad.aggregate import Totals, Weigh, Weights
+from fedquad.rounds import adapters, aggregate
+from fedquad.rounds.aggregate import Totals, Weigh, Weights
 from fedquad.types import Adapter, Assignment, Lora, Update
 
 WEIGHTS = [aggregate.uniform, aggregate.by_examples, aggregate.by_lora_norm]

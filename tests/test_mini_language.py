@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedquad import rng
-from fedquad.learn.backbones.vocabulary import words
-from fedquad.learn.language import corpus, grammar, inference, lexicon, questions, reviews
-from fedquad.learn.language.dice import Dice
-from fedquad.learn.language.grammar import Sentence
-from fedquad.learn.language.logic import Claim, Event, Trait, Verdict, judge
-from fedquad.learn.language.questions import Question
+from fedquad.learn.mini.language import corpus, grammar, inference, lexicon, questions, reviews
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.language.grammar import Sentence
+from fedquad.learn.mini.language.logic import Claim, Event, Trait, Verdict, judge
+from fedquad.learn.mini.language.questions import Question
+from fedquad.learn.mini.vocabulary import words
 from fedquad.learn.tables import TextTask
 
 VERDICTS: tuple[Verdict, ...] = ("entailment", "neutral", "contradiction")

@@ -6,7 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from fedquad.learn.backbones.vocabulary import words
+from fedquad.learn.mini.vocabulary import words
 from fedquad.learn.tables import Request, Split, Table, TextTask
 
 TASKS: dict[str, TextTask] = {

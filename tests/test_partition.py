@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedquad import rng
 from fedquad.errors import SpecError
-from fedquad.partition import partition
+from fedquad.fleets.partition import partition
 
 KINDS = ("class_mix", "dirichlet", "iid", "column")
 

@@ -12,10 +12,10 @@ from peft import AutoPeftModelForSequenceClassification, PeftModel
 from tiny import KINDS, LABELS, a_trainee, an_adapter, batch_of, examples
 from transformers import AutoModelForSequenceClassification
 
-from fedquad import adapters
 from fedquad.errors import StoreError
 from fedquad.learn import peft_folder
 from fedquad.learn.configure import set_head, set_lora
+from fedquad.rounds import adapters
 from fedquad.types import Adapter
 
 
@@ -112,7 +112,7 @@ def test_values_that_float32_can_hold_survive_to_the_bit(tmp_path):
 
 
 def test_reading_and_writing_need_no_torch():
-    code = "import sys, fedquad.learn.peft_folder, fedquad.learn.tokens, fedquad.learn.scores, fedquad.partition\n"
+    code = "import sys, fedquad.learn.peft_folder, fedquad.learn.tokens, fedquad.learn.scores, fedquad.fleets.partition\n"
     code += "print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

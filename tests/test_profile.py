@@ -9,14 +9,14 @@ import pytest
 import torch
 from commands import fedquad
 
-from fedquad import fit
-from fedquad.cost import cost_model, peak_bytes
 from fedquad.errors import SpecError
-from fedquad.fit import Sample
 from fedquad.learn.model import load
 from fedquad.learn.profiler import Bench, Case, cases, cpu_peak, measure
+from fedquad.prices import fit
+from fedquad.prices.cost import cost_model, peak_bytes
+from fedquad.prices.fit import Sample
+from fedquad.prices.shapes import SHAPES
 from fedquad.report import profile_figures
-from fedquad.shapes import SHAPES
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fleet_of_three import adapter, answer, assignment
 
-from fedquad import adapters
-from fedquad.refuse import refusal
+from fedquad.rounds import adapters
+from fedquad.rounds.refuse import refusal
 from fedquad.types import Adapter, Lora, Update
 
 START = adapter()

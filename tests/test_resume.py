@@ -20,8 +20,9 @@ LOOP = """
     sys.path.insert(0, sys.argv[2])
     import numpy as np
     from fleet_of_three import layout, pricing, statuses, world
-    from fedquad import adapters, discover, facts, rng
-    from fedquad import round as rounds
+    from fedquad.rounds import adapters, facts
+    from fedquad import discover, rng
+    from fedquad.rounds import round as rounds
     from fedquad.store.arm import ArmFolder
     from fedquad.types import Adapter, Lora, Report, Update
 

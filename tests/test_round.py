@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from fleet_of_three import adapter, answer, assignment, pricing, state, statuses, world
 
-from fedquad import adapters, wire
-from fedquad import round as rounds
-from fedquad.cost import estimate
+from fedquad import wire
 from fedquad.errors import MethodError
-from fedquad.strategy import Strategy
+from fedquad.prices.cost import estimate
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
+from fedquad.rounds.strategy import Strategy
 from fedquad.types import Assignment
 
 COST = pricing()

@@ -13,7 +13,7 @@ import pytest
 from fleet_of_three import adapter, state
 
 from fedquad.errors import ChangedSpecError, LockedError, SpecError, StoreError, UnknownNameError
-from fedquad.facts import state_digest
+from fedquad.rounds.facts import state_digest
 from fedquad.spec import CampaignSpec
 from fedquad.store import campaign as store
 from fedquad.store import files

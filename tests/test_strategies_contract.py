@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretend import LAYERS, METHODS, begin, everyone, fleet, plan, run
 
-from fedquad import adapters, facts
-from fedquad import round as rounds
 from fedquad.discover import strategy
+from fedquad.rounds import adapters, facts
+from fedquad.rounds import round as rounds
 from fedquad.store.arm import ArmFolder
 from fedquad.types import Adapter, ServerState
 

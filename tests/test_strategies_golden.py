@@ -12,9 +12,9 @@ from fleet_of_three import adapter, answer
 from pretend import everyone, fleet, run
 
 from fedquad import discover
-from fedquad import round as rounds
-from fedquad.cost import CostModel, cost_model
-from fedquad.shapes import SHAPES
+from fedquad.prices.cost import CostModel, cost_model
+from fedquad.prices.shapes import SHAPES
+from fedquad.rounds import round as rounds
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Update
 

@@ -6,7 +6,7 @@ from pretend import COST, fleet, planned
 
 from fedquad import discover
 from fedquad.cli import tables
-from fedquad.cost import CostModel, estimate
+from fedquad.prices.cost import CostModel, estimate
 from fedquad.spec import CampaignSpec, CostSpec
 from fedquad.spec_text import plain
 from fedquad.types import Assignment
@@ -46,8 +46,8 @@ def test_paper_memory_is_kept_by_every_method_too() -> None:
 
 
 def pricing_as(spec: CostSpec) -> CostModel:
-    from fedquad.cost import cost_model
-    from fedquad.shapes import shape_named
+    from fedquad.prices.cost import cost_model
+    from fedquad.prices.shapes import shape_named
     from fedquad.spec import ModelSpec, TrainingSpec
 
     return cost_model(shape_named("roberta-base", 12), ModelSpec(), TrainingSpec(), spec, labels=3)

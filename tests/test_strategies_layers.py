@@ -7,10 +7,10 @@ import pytest
 from fleet_of_three import adapter, answer, assignment, pricing, state, world
 from pretend import LAYERS, begin, everyone, fleet, plan, run
 
-from fedquad import facts
-from fedquad import round as rounds
 from fedquad.discover import strategy
 from fedquad.errors import UnknownNameError
+from fedquad.rounds import facts
+from fedquad.rounds import round as rounds
 from fedquad.strategies import fedra, inclusivefl
 from fedquad.types import Adapter, Assignment, ServerState
 

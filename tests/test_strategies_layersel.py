@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pretend import COST, begin, everyone, fleet, plan, planned, run
 
-from fedquad import facts
-from fedquad.cost import estimate
 from fedquad.discover import strategy
+from fedquad.prices.cost import estimate
+from fedquad.rounds import facts
 from fedquad.strategies import layersel
 
 scores = st.integers(2, 4).flatmap(

@@ -9,13 +9,14 @@ import pytest
 import torch
 from pretend import METHODS, fleet, run
 
-from fedquad import adapters, discover
-from fedquad import round as rounds
-from fedquad.cost import CostModel, cost_model
+from fedquad import discover
+from fedquad.fleets.partition import partition
 from fedquad.learn import evaluate, loop, model, tokens
 from fedquad.learn.model import Trainee
 from fedquad.learn.tokens import Encoded
-from fedquad.partition import partition
+from fedquad.prices.cost import CostModel, cost_model
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
 from fedquad.spec import CostSpec, DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Update
 

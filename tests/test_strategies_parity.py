@@ -8,9 +8,10 @@ import pytest
 import tiny
 from pretend import LAYERS, device, everyone, fleet, run
 
-from fedquad import adapters, discover
-from fedquad import round as rounds
+from fedquad import discover
 from fedquad.learn import loop
+from fedquad.rounds import adapters
+from fedquad.rounds import round as rounds
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Assignment, Update
 

@@ -7,8 +7,8 @@ import pytest
 from fleet_of_three import answer, pricing
 from pretend import begin, everyone, fleet, plan, planned
 
-from fedquad import adapters
 from fedquad.discover import strategy
+from fedquad.rounds import adapters
 from fedquad.strategies import hetlora, legend
 
 

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from fedquad import discover, fleet, trace
-from fedquad.cost import cost_model
+from fedquad import discover
 from fedquad.errors import SpecError
-from fedquad.shapes import SHAPES
+from fedquad.fleets import fleet, trace
+from fedquad.prices.cost import cost_model
+from fedquad.prices.shapes import SHAPES
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
 
 RECORDED = {

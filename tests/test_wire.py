@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from fleet_of_three import adapter, answer, assignment, layout
 
-from fedquad import adapters, wire
+from fedquad import wire
 from fedquad.errors import DeviceError
 from fedquad.learn import worker
+from fedquad.rounds import adapters
 from fedquad.types import Adapter, Assignment, Local, Lora, ModelLayout
 
 

@@ -19,9 +19,10 @@ from transformers import (
     RobertaModel,
 )
 
-from fedquad import adapters, rng
+from fedquad import rng
 from fedquad.learn.model import Trainee, load
 from fedquad.learn.tokens import Encoded
+from fedquad.rounds import adapters
 from fedquad.spec import ModelSpec
 from fedquad.types import Adapter, Assignment, Lora, ModelLayout
 

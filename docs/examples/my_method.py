@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import aggregate
+from fedquad.rounds import aggregate
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit, top_layers
-from fedquad.strategy import Strategy, World
 from fedquad.types import Assignment, ServerState, Statuses
 
 VARIANTS = ("down", "up")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from fedquad.boards import Board
+    from fedquad.fleets.boards import Board
 
 app = typer.Typer(no_args_is_help=True, help="Look at boards and at drawn fleets.")
 
@@ -52,8 +52,9 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw a campaign's fleet: what each device has in a round."""
-    from fedquad import discover, fleet
+    from fedquad import discover
     from fedquad.cli.plan import cost_of
+    from fedquad.fleets import fleet
     from fedquad.store import inputs
     from flows import edge
 
@@ -82,7 +83,7 @@ def document(board: "Board") -> dict[str, Any]:
     """A board as data, with what is derived of each mode."""
     from dataclasses import asdict
 
-    from fedquad import boards
+    from fedquad.fleets import boards
 
     modes = [
         {

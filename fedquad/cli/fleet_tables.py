@@ -7,11 +7,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fedquad import boards as facts
-from fedquad.boards import CLASSES, Board
 from fedquad.cli.tables import scaled, titled
-from fedquad.cost import CostModel
-from fedquad.fleet import Fleet
+from fedquad.fleets import boards as facts
+from fedquad.fleets.boards import CLASSES, Board
+from fedquad.fleets.fleet import Fleet
+from fedquad.prices.cost import CostModel
 from fedquad.types import Statuses
 
 SHOWN_DEVICES = 40

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from fedquad.cost import CostModel
-    from fedquad.planning import Answer, Question
+    from fedquad.planning.planning import Answer, Question
+    from fedquad.prices.cost import CostModel
     from fedquad.spec import CampaignSpec
 
 FIRST_DECIDED = 2  # the first round in which there is something to decide by
@@ -42,7 +42,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, numbers unrounded.")] = False,
 ) -> None:
     """Show what each device would be given in a round, and why; train nothing."""
-    from fedquad import discover, planning
+    from fedquad import discover
+    from fedquad.planning import planning
     from flows import edge
 
     spec = edge.campaign_spec(source, settings=settings or ())
@@ -73,8 +74,9 @@ def question(
     """Read what the command line names."""
     import numpy as np
 
-    from fedquad import described, discover, planning
+    from fedquad import discover
     from fedquad.errors import SpecError
+    from fedquad.planning import described, planning
     from fedquad.store import inputs
 
     if t_avg is not None and not 0 <= t_avg < float("inf"):
@@ -106,8 +108,8 @@ def question(
 
 def cost_of(spec: "CampaignSpec") -> "CostModel":
     """The campaign's cost model, from the model's configuration file alone."""
-    from fedquad.cost import cost_model
-    from fedquad.shapes import SHAPES, from_config
+    from fedquad.prices.cost import cost_model
+    from fedquad.prices.shapes import SHAPES, from_config
     from fedquad.store import inputs
 
     short = spec.model.name.rpartition("/")[2]

@@ -7,11 +7,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fedquad import planning
-from fedquad.acs import FALLBACKS
 from fedquad.cli.tables import NONE, scaled, seconds, titled
-from fedquad.forecast import Round
-from fedquad.planning import RULES, Answer
+from fedquad.planning import planning
+from fedquad.planning.forecast import Round
+from fedquad.planning.planning import RULES, Answer
+from fedquad.rounds.acs import FALLBACKS
 
 SHOWN_DEVICES = 100
 ROOM_FOR_MODES = 100  # columns of the terminal

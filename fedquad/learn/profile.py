@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from fedquad.cost import cost_model
 from fedquad.errors import DeviceError, SpecError
-from fedquad.fit import profile_facts
 from fedquad.learn.model import Trainee, load
 from fedquad.learn.profiler import Bench, cases, measure
+from fedquad.prices.cost import cost_model
+from fedquad.prices.fit import profile_facts
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 
 SCHEMA = 1

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 
-from fedquad import adapters, rng
-from fedquad.fit import Sample
+from fedquad import rng
 from fedquad.learn.configure import configure
 from fedquad.learn.loop import arithmetic
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer
 from fedquad.learn.seeding import seeded
+from fedquad.prices.fit import Sample
+from fedquad.rounds import adapters
 from fedquad.types import Adapter, Assignment
 
 STEPS = 2  # timed on each visit, after one that is not

@@ -3,7 +3,7 @@
 Everything after this reads a folder, so that there is one place that goes to the network, and one message when it
 cannot:
 
-    locate("mini")                  -> fedquad/learn/backbones/mini
+    locate("mini")                  -> fedquad/learn/mini/backbones/mini
     locate("./my-roberta")          -> that folder
     locate("FacebookAI/roberta-base") -> its snapshot in the Hub's cache, downloaded first if it is not there
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fedquad.errors import DeviceError
 
-BACKBONES = Path(__file__).parent / "backbones"
+BACKBONES = Path(__file__).parent / "mini" / "backbones"
 SAFE = ("*.safetensors", "*.safetensors.index.json")
 PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 TEXT = ("*.json", "*.txt", "*.model")  # configuration and tokenizer

@@ -22,8 +22,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fedquad import adapters, wire
+from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
+from fedquad.rounds import adapters
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment
 

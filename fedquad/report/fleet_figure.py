@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedquad import fleet as fleets
-from fedquad.boards import CLASSES
-from fedquad.cost import CostModel
 from fedquad.errors import SpecError
-from fedquad.fleet import Fleet
+from fedquad.fleets import fleet as fleets
+from fedquad.fleets.boards import CLASSES
+from fedquad.fleets.fleet import Fleet
+from fedquad.prices.cost import CostModel
 
 COLOURS = {"strong": "#1b6ca8", "moderate": "#e08e0b", "weak": "#b3322c"}
 FORMATS = (".png", ".svg", ".pdf")

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fedquad import adapters
 from fedquad.errors import StoreError
+from fedquad.rounds import adapters
 from fedquad.store import files
 from fedquad.types import ServerState
 

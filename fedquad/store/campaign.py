@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedquad import facts
 from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
+from fedquad.rounds import facts
 from fedquad.spec import CampaignSpec
 from fedquad.spec_text import differences, plain, read_yaml, write_yaml
 from fedquad.store import files, lock

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedquad import trace
 from fedquad.errors import SpecError
+from fedquad.fleets import trace
 from fedquad.spec import CostSpec, FleetSpec
 
 

@@ -10,8 +10,8 @@ each layer over the devices that trained it (Eq. 5, and Eq. 19 for unequal depth
 
 import numpy as np
 
-from fedquad.cost import CostModel
-from fedquad.strategy import Strategy, World
+from fedquad.prices.cost import CostModel
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.types import Assignment, Ints, ServerState, Statuses
 
 VARIANTS = ("depth", "exclusive", "oracle")

@@ -1,4 +1,4 @@
-"""FedQuad: LoRA depth and activation quantization chosen together, per device and round (fedquad/acs.py).
+"""FedQuad: LoRA depth and activation quantization chosen together, per device and round (fedquad/rounds/acs.py).
 
 The rule is the variant, or the parameter `acs`:
 
@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import acs as selection
-from fedquad.cost import Constants
+from fedquad.prices.cost import Constants
+from fedquad.rounds import acs as selection
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies.fedlora import top_layers
-from fedquad.strategy import Strategy, World
 from fedquad.types import Assignment, Ints, ServerState, Statuses
 
 VARIANTS = selection.RULES

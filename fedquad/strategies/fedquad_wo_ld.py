@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import acs
+from fedquad.rounds import acs
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies import fedquad
-from fedquad.strategy import Strategy, World
 from fedquad.types import Assignment, ServerState, Statuses
 
 VARIANTS = ("maximum", "minimum")

@@ -1,7 +1,7 @@
 """FedQuad without quantized depth (ablation): the same selection over the candidates (d, 0), d <= k."""
 
+from fedquad.rounds.strategy import Strategy
 from fedquad.strategies import fedquad
-from fedquad.strategy import Strategy
 
 VARIANTS = fedquad.VARIANTS
 

@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from fedquad.cost import CostModel
 from fedquad.errors import one_of
+from fedquad.prices.cost import CostModel
+from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit
-from fedquad.strategy import Strategy, World
 from fedquad.types import Assignment, Ints, ServerState, Statuses
 
 Conversion = Literal["memory", "equal_depth"]

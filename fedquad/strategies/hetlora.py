@@ -22,12 +22,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import aggregate
-from fedquad.aggregate import Totals
-from fedquad.cost import peak_bytes
 from fedquad.errors import one_of
+from fedquad.prices.cost import peak_bytes
+from fedquad.rounds import aggregate
+from fedquad.rounds.aggregate import Totals
+from fedquad.rounds.strategy import Answers, MemoryPolicy, Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit, top_layers
-from fedquad.strategy import Answers, MemoryPolicy, Strategy, World
 from fedquad.types import Adapter, Assignment, Ints, Local, Memo, ServerState, Statuses
 
 VARIANTS = ("strict", "ignore")

@@ -24,10 +24,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from fedquad import adapters, aggregate
-from fedquad.aggregate import Totals
+from fedquad.rounds import adapters, aggregate
+from fedquad.rounds.aggregate import Totals
+from fedquad.rounds.strategy import Answers, Strategy, World
 from fedquad.strategies.fedra import Conversion, check, sizes_that_fit, submodel
-from fedquad.strategy import Answers, Strategy, World
 from fedquad.types import Adapter, Assignment, Floats, Memo, ServerState, Statuses
 
 Delta = dict[tuple[str, str], Floats]

@@ -20,9 +20,9 @@ of the others'. Ties go to the layer nearest the output.
 
 import numpy as np
 
-from fedquad import aggregate
+from fedquad.rounds import aggregate
+from fedquad.rounds.strategy import MemoryPolicy, Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit, top_layers
-from fedquad.strategy import MemoryPolicy, Strategy, World
 from fedquad.types import Assignment, Bools, Floats, Ints, Local, ServerState, Statuses
 
 VARIANTS = ("paper", "strict")

@@ -16,11 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedquad import adapters, aggregate
-from fedquad.aggregate import Totals
-from fedquad.cost import peak_bytes, step_flops
+from fedquad.prices.cost import peak_bytes, step_flops
+from fedquad.rounds import adapters, aggregate
+from fedquad.rounds.aggregate import Totals
+from fedquad.rounds.strategy import Answers, Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit, top_layers
-from fedquad.strategy import Answers, Strategy, World
 from fedquad.types import Adapter, Assignment, Floats, Ints, Memo, ServerState, Statuses
 
 REMARK = "a re-implementation from the paper's abstract; its numbers say nothing certain about the published system"

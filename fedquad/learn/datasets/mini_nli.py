@@ -10,11 +10,11 @@
 "The dog" is the same dog in both sentences. A table without a size has 20,000, 1,000 and 2,000 rows by split.
 """
 
-from fedquad.learn.language import grammar, inference
-from fedquad.learn.language.dice import Dice
-from fedquad.learn.language.grammar import Sentence
-from fedquad.learn.language.logic import Verdict
-from fedquad.learn.language.split import Row, table
+from fedquad.learn.mini.language import grammar, inference
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.language.grammar import Sentence
+from fedquad.learn.mini.language.logic import Verdict
+from fedquad.learn.mini.language.split import Row, table
 from fedquad.learn.tables import Request, Table, TextTask
 
 _COLUMNS = ("premise", "hypothesis")

@@ -8,9 +8,9 @@
 A sentence answers if it names someone: "an animal chased the cat" does not say who did.
 """
 
-from fedquad.learn.language import grammar, questions
-from fedquad.learn.language.dice import Dice
-from fedquad.learn.language.split import Row, table
+from fedquad.learn.mini.language import grammar, questions
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.language.split import Row, table
 from fedquad.learn.tables import Request, Table, TextTask
 
 _COLUMNS = ("question", "sentence")

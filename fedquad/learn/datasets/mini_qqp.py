@@ -6,9 +6,9 @@ not_duplicate  did an animal visit the policeman?       did the policeman visit 
 not_duplicate  who did the painter bite in the road?    who was pursued by the painter in the street?
 """
 
-from fedquad.learn.language import questions
-from fedquad.learn.language.dice import Dice
-from fedquad.learn.language.split import Row, table
+from fedquad.learn.mini.language import questions
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.language.split import Row, table
 from fedquad.learn.tables import Request, Table, TextTask
 
 _COLUMNS = ("question1", "question2")

@@ -8,9 +8,9 @@ negative  the show was not at all funny.
 negative  the plot was really clumsy.
 """
 
-from fedquad.learn.language import reviews
-from fedquad.learn.language.dice import Dice
-from fedquad.learn.language.split import Row, table
+from fedquad.learn.mini.language import reviews
+from fedquad.learn.mini.language.dice import Dice
+from fedquad.learn.mini.language.split import Row, table
 from fedquad.learn.tables import Request, Table, TextTask
 
 _COLUMNS = ("sentence",)

@@ -1,1 +1,0 @@
-"""Backbones that the package carries."""

@@ -1,0 +1,255 @@
+"""One round, planned without training: what each device would be given, its cost, and how other rules compare."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fedquad.errors import SpecError
+from fedquad.fleets import fleet as fleets
+from fedquad.fleets.boards import Board
+from fedquad.fleets.trace import Trace
+from fedquad.planning import explain, forecast
+from fedquad.planning.forecast import Round
+from fedquad.prices.cost import Constants, CostModel, estimate
+from fedquad.rounds import acs
+from fedquad.rounds.acs import FALLBACKS, SKIP, Choices, Devices, Settings
+from fedquad.spec import CampaignSpec, FleetSpec
+from fedquad.types import Assignment, CostEstimate, Floats, Ints, Statuses
+
+SPREADS = ("3x", "6x", "20x")
+PLAYED_ROUNDS = 20  # of each spread
+RULES: Mapping[str, str] = {"fedlora": "FedLoRA", "literal": "literal", "default": "default", "deadline": "deadline"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """What is to be planned: a fleet, drawn or described, its steps, and what is known of the round before."""
+
+    cost: CostModel
+    settings: Settings
+    round: int
+    seed: int
+    steps: int  # of every device's round
+    gradient_norms: Floats
+    fleet: fleets.Fleet | None  # none: the statuses were described
+    names: tuple[str, ...]
+    statuses: Statuses
+    mean_seconds: float | None  # t_avg; none: forecast
+
+    @property
+    def there(self) -> Ints:
+        return np.flatnonzero(self.statuses.available)
+
+    @property
+    def devices(self) -> Devices:
+        """The devices that can be asked, in ACS's terms."""
+        return acs.describe(self.cost, self.statuses, np.full(len(self.there), self.steps), self.there)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """The plan: a row for each device that can be asked."""
+
+    question: Question
+    devices: Devices
+    mean_seconds: float
+    choices: Choices
+
+
+def drawn(
+    spec: CampaignSpec, cost: CostModel, boards: Mapping[str, Board], trace: Trace | None, round: int
+) -> tuple[fleets.Fleet, tuple[str, ...], Statuses]:
+    """The campaign's fleet, its devices' names and its statuses in a round of the first seed."""
+    fleet = fleets.resolve(spec.fleet, boards, trace)
+    statuses = fleets.draw(fleet, cost, spec.seeds[0], round)
+    return fleet, tuple(str(device) for device in range(len(fleet))), statuses
+
+
+def settings_of(spec: CampaignSpec, rule: str | None) -> Settings:
+    """ACS as the campaign's FedQuad arm has it, or the rule asked for."""
+    arm = next((arm for arm in spec.arms if arm.method.partition(":")[0] == "fedquad"), None)
+    if arm is None:
+        return acs.settings(rule or "")
+    known = {key: value for key, value in arm.params.items() if key != "is_quantizing"}
+    return acs.settings(rule or arm.method.partition(":")[2], **known)  # type: ignore[arg-type]
+
+
+def steps_of(spec: CampaignSpec, examples: int | None, devices: int) -> int:
+    """Steps of a device's round, the examples being dealt out evenly."""
+    if spec.training.steps:
+        return spec.training.steps
+    total = spec.data.train or examples
+    if not total:
+        raise SpecError(
+            f"data.train is empty and how many examples {spec.data.name!r} has is not known; give it, or training.steps"
+        )
+    return max(1, -(-(total // devices) // spec.training.batch))
+
+
+def answer(question: Question) -> Answer:
+    """Choose for every device; t_avg is forecast from the rounds before where it is not given."""
+    devices, mean = question.devices, question.mean_seconds
+    constants, norms = question.cost.constants, question.gradient_norms
+    if mean is None:
+        mean = _forecast(question, devices)
+    choices = forecast.select(question.settings, devices, constants, norms, mean)
+    return Answer(question=question, devices=devices, mean_seconds=mean, choices=choices)
+
+
+def _forecast(question: Question, devices: Devices) -> float:
+    if question.round == 1:
+        return 0.0
+    if question.fleet is None:  # a described fleet stays as it is
+        first = acs.choose_unquantized(devices, question.cost.constants, question.cost.layers)
+        return forecast.summarize(first, question.cost.layers).mean_seconds
+    before = _play(question, question.fleet, question.settings, question.round - 1)
+    return before[-1].mean_seconds
+
+
+def _play(question: Question, fleet: fleets.Fleet, rule: Settings | None, rounds: int) -> tuple[Round, ...]:
+    return forecast.forecast(
+        fleet,
+        question.cost,
+        rule,
+        seed=question.seed,
+        rounds=rounds,
+        steps=question.steps,
+        gradient_norms=question.gradient_norms,
+    )
+
+
+def rule_of(name: str, settings: Settings) -> Settings | None:
+    """The settings under another rule; FedLoRA has none."""
+    return None if name == "fedlora" else replace(settings, rule=name)  # type: ignore[arg-type]
+
+
+def compare(planned: Answer) -> dict[str, Round]:
+    """This round under every rule."""
+    question = planned.question
+    constants, norms = question.cost.constants, question.gradient_norms
+    return {
+        name: forecast.summarize(
+            forecast.select(rule_of(name, question.settings), planned.devices, constants, norms, planned.mean_seconds),
+            question.cost.layers,
+        )
+        for name in RULES
+    }
+
+
+def spreads(planned: Answer, boards: Mapping[str, Board]) -> dict[str, dict[str, Round]]:
+    """Mean rounds of the same fleet under every rule, its speeds spread wider and wider; none for a described fleet."""
+    question = planned.question
+    if question.fleet is None or question.fleet.trace is not None:
+        return {}
+    found = {}
+    for spread in SPREADS:
+        spec: FleetSpec = replace(question.fleet.spec, spread=spread, modes={})  # type: ignore[arg-type]
+        fleet = fleets.resolve(spec, boards)
+        found[spread] = {
+            name: _mean(_play(question, fleet, rule_of(name, question.settings), PLAYED_ROUNDS)) for name in RULES
+        }
+    return found
+
+
+def _mean(rounds: Iterable[Round]) -> Round:
+    columns = [asdict(one) for one in rounds]
+    return Round(**{key: float(np.mean([column[key] for column in columns])) for key in columns[0]})
+
+
+def assignment(planned: Answer, row: int) -> Assignment:
+    """What the device in a row is told."""
+    question, choices = planned.question, planned.choices
+    layers, depth, quantized = question.cost.layers, int(choices.depth[row]), int(choices.quantized[row])
+    return Assignment(
+        device=int(question.there[row]),
+        present=tuple(range(layers)),
+        trained=tuple(range(layers - depth, layers)),
+        quantized=tuple(range(layers - depth, layers - depth + quantized)),
+        ranks=(question.cost.rank,) * layers,
+        steps=question.steps,
+        learning_rate=1.0,
+    )
+
+
+def estimate_of(planned: Answer, row: int) -> CostEstimate | None:
+    """What that would cost; nothing for a device that is left out."""
+    if planned.choices.fallback[row] == SKIP:
+        return None
+    question = planned.question
+    one = assignment(planned, row)
+    return estimate(one, question.cost, question.statuses[one.device])
+
+
+def explained(planned: Answer, row: int) -> tuple[explain.Candidate, ...]:
+    """Every candidate of the device in a row."""
+    question = planned.question
+    return explain.explain(
+        row,
+        planned.devices,
+        planned.choices,
+        question.cost.constants,
+        question.settings,
+        question.gradient_norms,
+        planned.mean_seconds,
+    )
+
+
+def round_constants(cost: CostModel, steps: int) -> Constants:
+    """Eq. 6 for a whole round, so that Eq. 7 gives its seconds as printed; c_a is 0 when it is charged as traffic."""
+    k = cost.constants
+    return replace(k, c_f=steps * k.c_f, c_d=steps * k.c_d, c_a=steps * k.c_a)
+
+
+def document(planned: Answer, compared: Mapping[str, Any], spread: Mapping[str, Any], shown: Iterable[int]) -> Any:
+    """The plan as JSON-ready data, numbers unrounded; candidates of the rows `shown`."""
+    question = planned.question
+    theta = None if question.settings.rule != "default" else question.settings.theta * planned.mean_seconds
+    rows = [_device(planned, row) for row in range(len(planned.devices))]
+    for row in shown:
+        rows[row]["candidates"] = [
+            {key: value for key, value in asdict(one).items() if key != "fits"}
+            for one in explained(planned, row)
+            if one.fits
+        ]
+    return {
+        "round": question.round,
+        "rule": question.settings.rule,
+        "priced_as": question.cost.name,
+        "layers": question.cost.layers,
+        "steps": question.steps,
+        "t_avg": planned.mean_seconds,
+        "theta": theta,
+        "c": question.settings.c,
+        "constants": asdict(round_constants(question.cost, question.steps)),
+        "gradients": question.gradient_norms.tolist(),
+        "devices": rows,
+        "rules": {name: asdict(one) for name, one in compared.items()},
+        "spreads": {name: {rule: asdict(one) for rule, one in ruled.items()} for name, ruled in spread.items()},
+    }
+
+
+def _device(planned: Answer, row: int) -> dict[str, Any]:
+    question, choices = planned.question, planned.choices
+    status, estimated = question.statuses[int(question.there[row])], estimate_of(planned, row)
+    name = question.names[status.device]
+    return {
+        "device": name if question.fleet is None else status.device,
+        "class": status.device_class,
+        "board": status.board,
+        "mode": status.mode,
+        "memory_bytes": status.memory_bytes,
+        "flops": status.flops,
+        "depth": int(choices.depth[row]),
+        "quantized": int(choices.quantized[row]),
+        "seconds": estimated.seconds if estimated else 0.0,
+        "communication_seconds": estimated.communication_seconds if estimated else 0.0,
+        "peak_bytes": estimated.peak_bytes if estimated else 0,
+        "wait_seconds": float(_last(planned) - estimated.seconds) if estimated else 0.0,
+        "fallback": FALLBACKS[choices.fallback[row]] or None,
+    }
+
+
+def _last(planned: Answer) -> float:
+    return float(planned.choices.seconds.max(initial=0.0))

@@ -1,0 +1,214 @@
+"""Everything worth keeping of a round, and the summary of a campaign: the only things that are stored, tracked and reported.
+
+`*_seconds` are the fleet's (virtual when it is simulated); the wall-clock of this machine is kept apart under `wall_*`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fedquad.rounds import adapters
+from fedquad.rounds.round import Outcome, Plan
+from fedquad.types import ServerState, Statuses
+
+SCHEMA = 1
+ROUND_FIGURES = (
+    "round", "accuracy", "loss", "round_seconds", "elapsed_seconds", "mean_wait_seconds", "upload_bytes", "download_bytes",
+    "energy_joules", "memory_violations", "participants", "failures", "mean_depth", "mean_quantized",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How good the merged model is: tables use `accuracy` (test split), the best round is chosen by `validation_accuracy`."""
+
+    accuracy: float
+    loss: float | None  # None when it is not finite
+    validation_accuracy: float
+    validation_loss: float | None
+    f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFacts:
+    """One finished round; a line of rounds.jsonl."""
+
+    round: int
+    attempt: int
+    accuracy: float
+    loss: float | None
+    validation_accuracy: float
+    validation_loss: float | None
+    f1: float | None
+    train_loss: float | None
+    round_seconds: float
+    elapsed_seconds: float
+    mean_wait_seconds: float
+    mean_seconds: float
+    upload_bytes: int
+    download_bytes: int
+    energy_joules: float
+    memory_violations: int
+    participants: int  # devices that were asked
+    failures: int  # devices planned for that gave no update
+    head_only: int  # devices with room for no layer, which train the head alone
+    sitting_out: int = 0  # devices that could be asked, but that the method has no work for
+    mean_depth: float
+    mean_quantized: float
+    holders: tuple[int, ...]  # n_l: devices that trained each layer
+    gradient_norms: tuple[float, ...]
+    assignments: tuple[Mapping[str, Any], ...]
+    state_digest: str
+    adapter_digest: str
+    wall_train_seconds: float = 0.0
+    wall_evaluate_seconds: float = 0.0
+    wall_round_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def state_digest(state: ServerState) -> str:
+    """Digest of what training computed: adapter, memo and gradient norms. Times are left out: a real fleet's differ by nature."""
+    memo = {f"memo.{name}": np.asarray(value) for name, value in state.memo.items()}
+    return adapters.tensors_digest({**adapters.flatten(state.adapter), **memo, "gradient_norms": state.gradient_norms})
+
+
+def round_facts(
+    plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores, walls: Mapping[str, float]
+) -> RoundFacts:
+    """Gather a round's figures from what was planned, what came back and how it scored."""
+    asked = plan.asked
+    depths = [len(a.trained) for a, _ in asked]
+    losses = [loss for loss in outcome.losses.values() if math.isfinite(loss)]
+    layers = len(outcome.state.gradient_norms)
+    answered = [a for a, _ in asked if a.device not in outcome.failures]
+    waits = _waits(plan, outcome)
+    spent = [*(e for _, e in asked), *(e for _, e in plan.survey)]
+    idle = sum(float(statuses.idle_watts[device]) * wait for device, wait in waits.items())
+    return RoundFacts(
+        round=plan.round,
+        attempt=plan.attempt,
+        accuracy=scores.accuracy,
+        loss=scores.loss,
+        validation_accuracy=scores.validation_accuracy,
+        validation_loss=scores.validation_loss,
+        f1=scores.f1,
+        train_loss=float(np.mean(losses)) if losses else None,
+        round_seconds=outcome.timing.round_seconds,
+        elapsed_seconds=outcome.state.clock_seconds,
+        mean_wait_seconds=outcome.timing.mean_wait_seconds,
+        mean_seconds=outcome.timing.mean_seconds,
+        upload_bytes=sum(e.upload_bytes for a, e in (*asked, *plan.survey) if a.device not in outcome.failures),
+        download_bytes=sum(e.download_bytes for e in spent),
+        energy_joules=sum(e.joules for e in spent) + idle,
+        memory_violations=len(plan.over_memory),
+        participants=len(asked),
+        failures=len(outcome.failures),
+        head_only=sum(not a.trained for a in plan.assignments),
+        sitting_out=len(statuses.participants) - len(plan.assignments),
+        mean_depth=float(np.mean(depths)) if depths else 0.0,
+        mean_quantized=float(np.mean([len(a.quantized) for a, _ in asked])) if asked else 0.0,
+        holders=tuple(sum(layer in a.trained for a in answered) for layer in range(layers)),
+        gradient_norms=tuple(float(norm) for norm in outcome.state.gradient_norms),
+        assignments=tuple(_rows(plan, outcome, statuses)),
+        state_digest=state_digest(outcome.state),
+        adapter_digest=adapters.digest(outcome.state.adapter),
+        **walls,
+    )
+
+
+def _waits(plan: Plan, outcome: Outcome) -> dict[int, float]:
+    """Seconds that each asked device waited for the others, its survey counted as work."""
+    surveyed = {a.device: e.seconds for a, e in plan.survey}
+    busy = {a.device: surveyed.get(a.device, 0.0) + outcome.seconds.get(a.device, 0.0) for a, _ in plan.asked}
+    return {device: outcome.timing.round_seconds - seconds for device, seconds in busy.items()}
+
+
+def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str, Any]]:
+    waits = _waits(plan, outcome)
+    for a, estimate in zip(plan.assignments, plan.estimates):
+        seconds = outcome.seconds.get(a.device, 0.0)
+        status = statuses[a.device]
+        yield {
+            "device": a.device,
+            "class": status.device_class,
+            "board": status.board,
+            "mode": status.mode,
+            "memory_bytes": status.memory_bytes,
+            "present": list(a.present),
+            "trained": list(a.trained),
+            "quantized": list(a.quantized),
+            "ranks": list(a.ranks),
+            "seconds": seconds,
+            "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
+            "predicted_seconds": estimate.seconds,
+            "peak_bytes": estimate.peak_bytes,
+            "failure": outcome.failures.get(a.device, ""),
+        }
+
+
+def arm_summary(
+    label: str, method: str, params: Mapping[str, Any], seed: int, rounds: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """An arm's part of summary.json, from its rounds as stored; the target's figures are added by `summary`."""
+    accuracies = [r["accuracy"] for r in rounds]
+    return {
+        "label": label,
+        "method": method,
+        "params": dict(params),
+        "seed": seed,
+        "rounds": [{key: r[key] for key in ROUND_FIGURES} for r in rounds],
+        "best_accuracy": max(accuracies, default=None),
+        "final_accuracy": accuracies[-1] if accuracies else None,
+        "seconds_to_target": None,
+        "rounds_to_target": None,
+        "mean_wait_seconds": float(np.mean([r["mean_wait_seconds"] for r in rounds])) if rounds else None,
+        "state_digest": rounds[-1]["state_digest"] if rounds else None,
+        "failure": "",
+    }
+
+
+def summary(
+    campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any
+) -> dict[str, Any]:
+    """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
+    best = [arm["best_accuracy"] for arm in arms if arm["best_accuracy"] is not None]
+    goal = target if target is not None else min(best, default=None)
+    reached = [_with_target(arm, goal) for arm in arms]
+    return {
+        "schema": SCHEMA,
+        "campaign": campaign,
+        "target_accuracy": goal,
+        "digests": dict(digests),
+        "arms": reached,
+        "speedups": speedups(reached),
+        **more,
+    }
+
+
+def _with_target(arm: Mapping[str, Any], goal: float | None) -> dict[str, Any]:
+    hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
+    return {
+        **arm,
+        "seconds_to_target": hit["elapsed_seconds"] if hit else None,
+        "rounds_to_target": hit["round"] if hit else None,
+    }
+
+
+def speedups(arms: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """How many times sooner the arm `fedquad` reaches the target than each other arm; mean over the seeds both reached it with."""
+    by_label: dict[str, dict[int, float | None]] = {}
+    for arm in arms:
+        by_label.setdefault(arm["label"], {})[arm["seed"]] = arm["seconds_to_target"]
+    ours = by_label.pop("fedquad", None)
+    if ours is None:
+        return {}
+    result: dict[str, float | None] = {}
+    for label, times in by_label.items():
+        ratios = [seconds / mine for seed, seconds in times.items() if seconds is not None and (mine := ours.get(seed))]
+        result[label] = float(np.mean(ratios)) if ratios else None
+    return result
