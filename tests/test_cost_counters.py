@@ -89,8 +89,8 @@ def build(shape: ModelShape, spec: ModelSpec) -> nn.Module:
         )
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation=spec.attention)
-        wanted = spec.targets or ("query", "value", "query_proj", "value_proj")
-        names = [name for name, _ in model.named_modules() if ".layer." in name and name.split(".")[-1] in wanted]
+        ends = tuple(f".{one}" for one in spec.targets or ("query", "value", "query_proj", "value_proj"))
+        names = [name for name, _ in model.named_modules() if ".layer." in name and name.endswith(ends)]
         lora = LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=spec.dropout, target_modules=names)
         inject_adapter_in_model(lora, model)
     return model.to(PRECISIONS[spec.precision]).requires_grad_(False).train()
