@@ -83,7 +83,7 @@ def test_the_golden_round(method: str) -> None:
     assert [given[one].trained if one in given else () for one in range(3)] == expected.trained
     assert tuple(len(given[one].quantized) if one in given else 0 for one in range(3)) == expected.quantized
     assert outcome.failures == {}
-    view = made.view(outcome.state)
+    view = made.view(outcome.state, known)
     for layer, wanted in enumerate(expected.rows):
         pair = view.layers[layer]["q"]
         np.testing.assert_allclose(pair.a, np.repeat(np.array(wanted)[:, None], 3, axis=1), rtol=1e-6)
