@@ -18,11 +18,13 @@ from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
-from fedquad.store import files, inputs
-from fedquad.store.arm import ArmFolder
+from fedquad.store import files, inputs, progress
+from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import home
 from fedquad.store.environment import environment
+from fedquad.store.progress import Progress
 from fedquad.types import ModelLayout
+from tasks.export import renew
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce
 from tasks.session import CURRENT, Arm, Seed, Session
@@ -50,6 +52,9 @@ async def prepare(session: Session) -> None:
     )
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
+    session.inputs = {"spec": session.folder.spec_digest()} | {
+        f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
+    }
     announce("loading", what="model")
     session.opening = {
         "op": "open",
@@ -85,8 +90,7 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
-    if not path.exists():
-        files.write_tensors(path, shards)
+    inputs.keep(path, shards, split)
     master = adapters.initial(layout, session.opening["greatest_rank"], seed)
     digests = {
         "split": split,
@@ -114,15 +118,16 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     chosen = next(arm for arm in spec.arms if arm.name == label)
     strategy = discover.strategy(chosen.method, chosen.params)
     world = world_of(session, chosen, strategy, shared)
-    folder = session.folder.arm(label, seed)
-    describe(
-        folder, {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}, shared, spec
-    )
+    about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
+    computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}
+    folder = describe(session.folder.arm(label, seed), {**about, "inputs": computed_from}, shared, spec)
     state = folder.latest() or round.begin(strategy, shared.master, world)
-    return Arm(session, label, chosen.method, shared, strategy, world, state)
+    work = Arm(session, label, chosen.method, shared, strategy, world, state, folder)
+    renew(work)
+    return work
 
 
-def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> None:
+def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> OpenArm:
     """Write down what the arm is and what it was begun with; say so when it goes on with other versions, whose bits may differ."""
     present = environment(spec.training.threads)
     begun = folder.description().get("environment", present)
@@ -132,7 +137,7 @@ def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: Campa
             "notice",
             message=f"{folder.path.name} was begun with another {', '.join(changed)}; its bits may differ from here on",
         )
-    folder.describe({**about, "digests": shared.digests, "environment": begun, "failure": ""})
+    return folder.begin({**about, "digests": shared.digests, "environment": present})
 
 
 def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -> World:
@@ -148,10 +153,6 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
     )
 
 
-def is_finished(spec: CampaignSpec, rounds: list[dict[str, Any]], until: int | None = None) -> bool:
-    """Whether an arm with these rounds has nothing left to do."""
-    last = min(spec.rounds, until or spec.rounds)
-    if len(rounds) >= last:
-        return True
-    reached = spec.target_accuracy is not None and any(r["accuracy"] >= spec.target_accuracy for r in rounds)
-    return spec.stop == "target" and reached
+def is_finished(spec: CampaignSpec, done: Progress, until: int | None = None) -> bool:
+    """Whether an arm that is so far has nothing left to do."""
+    return progress.is_finished(done, spec.rounds, spec.stop, spec.target_accuracy, until)

@@ -8,10 +8,10 @@ from prefect import task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fedquad.learn import peft_folder
 from fedquad.rounds.facts import RoundFacts, Scores, round_facts
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import Statuses
+from tasks.export import export
 from tasks.progress import announce
 from tasks.session import Arm
 
@@ -25,19 +25,11 @@ async def record(
     document = facts.to_json()
     arm.folder.commit(outcome.state, document, arm.session.spec.keep_every)
     arm.state = outcome.state
-    export(arm, is_best=arm.folder.best_round() == facts.round)
+    export(arm)
     arm.folder.clear_spool()
     announce("round", **{"label": arm.label, "seed": arm.seed, **document})
     await show_round(arm, document)
     return facts
-
-
-def export(arm: Arm, is_best: bool) -> None:
-    """Write what the method hands out as a PEFT folder, and again under best/ when no round was better."""
-    view = arm.strategy.view(arm.state)
-    model = arm.session.spec.model
-    for name in ("adapter", "best") if is_best else ("adapter",):
-        peft_folder.write(arm.folder.path / name, view, arm.session.layout, model, model.name)
 
 
 async def show_round(arm: Arm, document: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from fedquad.learn.pool import Pool
 from fedquad.prices.cost import CostModel
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import CampaignSpec
-from fedquad.store.arm import ArmFolder
+from fedquad.store.arm import OpenArm
 from fedquad.store.campaign import CampaignFolder
 from fedquad.types import Adapter, ModelLayout, ServerState
 from tasks.fleet import DeviceFleet
@@ -33,6 +33,7 @@ class Session:
         self.layout: ModelLayout
         self.cost: CostModel
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered
+        self.inputs: dict[str, str] = {}  # digests of what all arms are computed from, besides their seed's
         self.seeds: dict[int, Seed] = {}
 
 
@@ -62,6 +63,7 @@ class Arm:
         strategy: Strategy,
         world: World,
         state: ServerState,
+        folder: OpenArm,
     ) -> None:
         self.session = session
         self.label = label
@@ -71,7 +73,7 @@ class Arm:
         self.strategy = strategy
         self.world = world
         self.state = state
-        self.folder: ArmFolder = session.folder.arm(label, seed.seed)
+        self.folder = folder
         self.progress: UUID | None = None  # of its progress artifact
 
     @property
