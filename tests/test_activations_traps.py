@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
-from fedquad.learn.activations import compress
-from fedquad.learn.activations.session import Compression
+from fedquad.learn.activations.compress import Compression, compress
 from fedquad.learn.layers import find_layers
 
 

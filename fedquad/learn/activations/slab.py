@@ -6,8 +6,9 @@ does.
 """
 
 import torch
-from fedquad_kernels import BlockSlab, pack_bits_many, slab_dequantize, slab_quantize, unpack_bits
+from fedquad_kernels.bits import pack_bits_many, unpack_bits
 from fedquad_kernels.int8_block import scales_shape
+from fedquad_kernels.int8_slab import BlockSlab, slab_dequantize, slab_quantize
 
 from fedquad.learn.activations.payloads import check_version
 from fedquad.learn.activations.policy import as_matrix
