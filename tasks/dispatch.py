@@ -6,11 +6,11 @@ spool/device-0007.json            its answer; written last, so an answer that is
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fedquad.learn.jobs import Train
 from fedquad.rounds import adapters
 from fedquad.rounds.round import Plan
 from fedquad.store import files
@@ -42,24 +42,23 @@ async def train_all(
         files.write_json(arm.folder.spool_path / f"{kind}-{device:04d}.json", answer)
         done += 1
         announce("trained", label=arm.label, seed=arm.seed, round=number, done=done, of=len(jobs))
-    return {j.device: j.document["digest"] for j in jobs}
+    return {j.device: j.train.digest for j in jobs}
 
 
 def job(arm: Arm, assignment: Assignment, estimate: CostEstimate, number: int, attempt: int, kind: str) -> Job:
     """What one device is told: paths and digests, its assignment, and the key of its randomness."""
     path, digest = spool(arm, arm.strategy.send(arm.state, assignment))
-    document = {
-        "op": "train",
-        "assignment": asdict(assignment),
-        "training": asdict(arm.world.training),
-        "adapter": path,
-        "digest": digest,
-        "shards": str(arm.shared.shards),
-        "key": [arm.seed, attempt, number, assignment.device],
-        "round": number,
-        "out": str(arm.folder.spool_path / f"{kind}-{assignment.device:04d}.safetensors"),
-    }
-    return Job(device=assignment.device, document=document, estimate=estimate)
+    train = Train(
+        assignment=assignment,
+        training=arm.world.training,
+        adapter=path,
+        digest=digest,
+        shards=str(arm.shared.shards),
+        key=(arm.seed, attempt, number, assignment.device),
+        round=number,
+        out=str(arm.folder.spool_path / f"{kind}-{assignment.device:04d}.safetensors"),
+    )
+    return Job(device=assignment.device, train=train, estimate=estimate)
 
 
 def spool(arm: Arm, adapter: Adapter) -> tuple[str, str]:

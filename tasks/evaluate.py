@@ -12,6 +12,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from fedquad.learn.jobs import Evaluate
 from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
 from fedquad.rounds.facts import Scores
@@ -55,8 +56,10 @@ def finite(value: float) -> float | None:
 
 async def _split(arm: Arm, path: str, digest: str, name: str, size: int) -> Counts:
     """Counts and losses of one split, added up in order of its chunks."""
-    job = {"op": "evaluate", "adapter": path, "digest": digest, "split": name, "batch": BATCH}
-    chunks = [{**job, "start": start, "stop": min(start + CHUNK, size)} for start in range(0, size, CHUNK)]
+    chunks = [
+        Evaluate(adapter=path, digest=digest, split=name, start=start, stop=min(start + CHUNK, size), batch=BATCH)
+        for start in range(0, size, CHUNK)
+    ]
     answers = await asyncio.gather(*(arm.session.pool.do(chunk) for chunk in chunks))
     counted = [Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers]
     return reduce(Counts.__add__, counted)

@@ -5,7 +5,6 @@ Knows nothing of Prefect, so that it can run while prefect is still being import
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from fedquad import discover, wire
 from fedquad.fleets import fleet
 from fedquad.fleets.partition import partition
+from fedquad.learn import jobs, tokens
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.strategy import Strategy, World
@@ -44,21 +44,17 @@ async def prepare(session: Session) -> None:
     spec, pool = session.spec, session.pool
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
-    cache = str(home() / "cache")
-    session.data = await pool.do(
-        {"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache}
-    )
+    session.data = await pool.do(jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=str(home() / "cache")))
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
     announce("loading", what="model")
-    session.opening = {
-        "op": "open",
-        "model": asdict(spec.model),
-        "labels": session.data["labels"],
-        "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies),
-        "splits": session.data["splits"],
-        "threads": spec.training.threads,
-    }
+    session.opening = jobs.Open(
+        model=spec.model,
+        labels=session.data["labels"],
+        greatest_rank=max(s.greatest_rank(spec.model.rank) for s in strategies),
+        splits={name: split["path"] for name, split in session.data["splits"].items()},
+        threads=spec.training.threads,
+    )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(
@@ -71,23 +67,22 @@ async def prepare(session: Session) -> None:
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     """The split, the master adapter and the fleet of one seed, with their digests."""
     spec, layout = session.spec, session.layout
-    train = files.read_tensors(Path(session.data["splits"]["train"]["path"]))
-    columns = train["columns"] if spec.data.partition == "column" else None
+    labels, groups = tokens.read_labels(Path(session.data["splits"]["train"]["path"]))
     rows = partition(
-        train["labels"].astype(np.int64),
+        labels,
         len(drawn),
         kind=spec.data.partition,
         alpha=spec.data.alpha,
         seed=seed,
         batch=spec.training.batch,
-        columns=columns,
+        columns=groups,
     )
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
     if not path.exists():
         files.write_tensors(path, shards)
-    master = adapters.initial(layout, session.opening["greatest_rank"], seed)
+    master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
         "split": split,
         "data": session.data["splits"]["train"]["digest"],

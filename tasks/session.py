@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from fedquad.learn.jobs import Open
 from fedquad.learn.pool import Pool
 from fedquad.prices.cost import CostModel
 from fedquad.rounds.strategy import Strategy, World
@@ -29,7 +30,7 @@ class Session:
         self.spec = spec
         self.pool = pool
         self.tracker: Tracker
-        self.opening: dict[str, Any]  # the job that loads model and data into a training process
+        self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered

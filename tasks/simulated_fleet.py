@@ -40,7 +40,7 @@ class SimulatedFleet:
         answer: dict[str, Any] = {}
         if not failure:
             try:
-                answer = await self.pool.do(job.document)
+                answer = await self.pool.do(job.train)
             except WorkerDied as death:
                 failure = f"its training process died twice ({death})"
         if failure:
@@ -51,5 +51,5 @@ class SimulatedFleet:
 
 def failed_answer(job: Job, failure: str) -> dict[str, Any]:
     """The answer of a device that has none, in the form of any other."""
-    update = wire.failed(job.device, job.document["round"], job.document["digest"], failure)
+    update = wire.failed(job.device, job.train.round, job.train.digest, failure)
     return wire.answer(update)[0] | {"report": {**asdict(update.report), "loss": None}}
