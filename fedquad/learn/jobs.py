@@ -76,7 +76,7 @@ def to_json(job: Job) -> dict[str, Any]:
 def from_json(document: Mapping[str, Any]) -> Job:
     """The inverse of `to_json`; an unknown job, an unknown key and a missing one are refused."""
     op = document.get("op")
-    if op not in OPS:
+    if not isinstance(op, str) or op not in OPS:
         raise DeviceError(f"a job's op is {op!r}, but there are: {', '.join(OPS)}; its sender runs another version")
     try:
         return wire.from_json(OPS[op], {key: value for key, value in document.items() if key != "op"})

@@ -83,8 +83,9 @@ class Worker:
     def evaluate(self, job: Evaluate) -> Answer:
         from fedquad.learn import evaluate
 
-        data = self.splits[job.split]
-        scores = evaluate.evaluate(self._loaded(), _adapter(job), data, job.start, job.stop, job.batch)
+        scores = evaluate.evaluate(
+            self._loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
+        )
         return {"confusion": np.asarray(scores.confusion).tolist(), "loss_sum": float(scores.loss_sum)}
 
     def _loaded(self) -> "Trainee":
