@@ -128,7 +128,7 @@ class Pool:
                         await self._open(member)
                     return await member.ask(job, deadline_seconds)
                 except WorkerDied:
-                    member = await self._replace(member)
+                    self._idle.put_nowait(await self._replace(member)); member = await self._idle.get()
                     if last:
                         raise
         finally:
