@@ -3,8 +3,8 @@
 Knows nothing of Prefect, so that it can run while prefect is still being imported.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,37 @@ from fedquad import discover, wire
 from fedquad.fleets import fleet
 from fedquad.fleets.partition import partition
 from fedquad.learn import jobs, tokens
+from fedquad.learn.pool import Pool, cores
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.store import files, inputs
 from fedquad.store.arm import ArmFolder
-from fedquad.store.campaign import home
+from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
+from fedquad.store.spool import Spool
 from fedquad.types import ModelLayout
+from tasks.evaluate import PoolJudge
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce
 from tasks.session import CURRENT, Arm, Seed, Session
 from tasks.simulated_fleet import SimulatedFleet
+
+
+@asynccontextmanager
+async def opened(spec: CampaignSpec, name: str) -> AsyncIterator[Session]:
+    """A campaign's folder held, its training processes started, its model, data and fleet ready."""
+    folder = campaign(name)
+    with folder.open(spec):
+        pool = Pool(cores(spec.training.threads), spec.training.threads)
+        try:
+            await pool.start()
+            session = Session(folder, spec, pool)
+            await prepare(session)
+            yield session
+        finally:
+            await pool.close()
 
 
 @contextmanager
@@ -113,8 +131,20 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     describe(
         folder, {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}, shared, spec
     )
-    state = folder.latest() or round.begin(strategy, shared.master, world)
-    return Arm(session, label, chosen.method, shared, strategy, world, state)
+    return Arm(
+        campaign=session.folder.name,
+        spec=spec,
+        layout=session.layout,
+        label=label,
+        method=chosen.method,
+        shared=shared,
+        strategy=strategy,
+        world=world,
+        state=folder.latest() or round.begin(strategy, shared.master, world),
+        folder=folder,
+        spool=Spool(folder.spool_path),
+        judge=PoolJudge(session.pool, session.data),
+    )
 
 
 def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> None:

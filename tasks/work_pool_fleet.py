@@ -1,9 +1,10 @@
 """A fleet of real devices: every training is a flow run on its board's Prefect work pool, its seconds are those it reports.
 
 Server and devices share a file system (or one machine, on loopback): jobs name files. A device that has not answered by the
-deadline counts as lost, and its run is cancelled.
+deadline counts as lost after so long, and its run is cancelled.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class WorkPoolFleet:
     async def _train(self, job: Job) -> Answer:
         board = self.drawn.boards[self.drawn.board_of[job.device]].name
         pool = self.drawn.spec.pools[board]
-        deadline = self.drawn.spec.deadline_seconds
+        deadline, began = self.drawn.spec.deadline_seconds, time.monotonic()
         run = await arun_deployment(
             f"device/{pool}",
             parameters={"opening": to_json(self.opening), "job": to_json(job.train)},
@@ -51,12 +52,12 @@ class WorkPoolFleet:
         answer = Path(job.train.out).with_suffix(".answer.json")
         if run.state is not None and run.state.is_completed() and answer.exists():
             return job.device, files.read_json(answer)
+        reason = f"no answer from work pool {pool!r} within {deadline:.0f} s"
         if run.state is None or not run.state.is_final():
             await cancel(run.id)
-            return job.device, failed_answer(job, f"no answer from work pool {pool!r} within {deadline:.0f} s")
-        return job.device, failed_answer(
-            job, f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
-        )
+        else:
+            reason = f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
+        return job.device, failed_answer(job, reason, time.monotonic() - began)
 
 
 async def cancel(flow_run_id: Any) -> None:

@@ -105,6 +105,15 @@ def test_a_stopped_process_is_replaced_while_the_others_go_on(office: Office) ->
     assert before - after == {stopped}
 
 
+def test_a_stopped_process_is_given_up_without_a_deadline_too(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what earlier jobs took for as much work."""
+    office.run(office.score(ROWS))
+    monkeypatch.setattr("fedquad.learn.pool.LEAST_SECONDS", 1.0)
+    for pid in training_processes():
+        os.kill(pid, signal.SIGSTOP)
+    assert office.run(office.score(32)) == 32
+
+
 def test_a_job_that_is_late_twice_fails_with_its_deadline_and_the_pool_goes_on(office: Office) -> None:
     with pytest.raises(WorkerDied, match=r"process \d+ had not answered by its deadline of 0\.001 s"):
         office.run(office.score(ROWS, deadline_seconds=0.001))

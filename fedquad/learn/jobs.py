@@ -50,6 +50,11 @@ class Train:
     round: int
     out: str
 
+    @property
+    def work(self) -> int:
+        """Batches, forward and back."""
+        return self.assignment.steps + self.assignment.local.probe_batches
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
@@ -61,6 +66,11 @@ class Evaluate:
     start: int
     stop: int
     batch: int
+
+    @property
+    def work(self) -> int:
+        """Rows."""
+        return self.stop - self.start
 
 
 Job: TypeAlias = Prepare | Open | Train | Evaluate

@@ -19,10 +19,13 @@ from typing import Any
 
 from fedquad import errors
 from fedquad.errors import DeviceError, FedquadError
-from fedquad.learn.jobs import Job, Open, to_json
+from fedquad.learn.jobs import Evaluate, Job, Open, Train, to_json
 
 Answer = dict[str, Any]
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
+FIRST_SECONDS = 1800.0  # before anything is known of how fast this machine is
+PATIENCE = 10.0  # times what the slowest job of its kind took for as much work
+LEAST_SECONDS = 60.0
 LINE_LIMIT = 1 << 26  # a probe's answer over many layers is long; asyncio's default line is 64 KiB
 
 
@@ -93,6 +96,7 @@ class Pool:
         self._idle: asyncio.Queue[Member] = asyncio.Queue()
         self._members: set[Member] = set()
         self._parents: list[asyncio.subprocess.Process] = []
+        self._slowest: dict[type[Job], float] = {}  # seconds for a unit of work
 
     async def start(self) -> None:
         """Start the processes; they import torch while the caller does something else."""
@@ -117,7 +121,8 @@ class Pool:
     async def do(self, job: Job, deadline_seconds: float | None = None) -> Answer:
         """Give a job to the next idle process and return its answer; a process that is lost is answered by one more try.
 
-        The deadline counts from when a process, its model loaded, gets the job.
+        The deadline counts from when a process, its model loaded, gets the job; without one it is drawn from what earlier
+        jobs took, so that a process that somebody stopped is not waited for without end.
         """
         member = await self._idle.get()
         self._clock(+1)
@@ -126,9 +131,12 @@ class Pool:
                 try:
                     if member.opened is not self._opening:
                         await self._open(member)
-                    return await member.ask(job, deadline_seconds)
+                    began = time.monotonic()
+                    answer = await member.ask(job, deadline_seconds or self._patience(job))
+                    self._learn(job, time.monotonic() - began)
+                    return answer
                 except WorkerDied:
-                    self._idle.put_nowait(await self._replace(member)); member = await self._idle.get()
+                    member = await self._replace(member)
                     if last:
                         raise
         finally:
@@ -152,6 +160,16 @@ class Pool:
         answer = await member.ask(opening)
         member.opened = opening
         return answer
+
+    def _patience(self, job: Job) -> float | None:
+        if not isinstance(job, Train | Evaluate):
+            return None
+        known = self._slowest.get(type(job))
+        return FIRST_SECONDS if known is None else max(LEAST_SECONDS, PATIENCE * known * job.work)
+
+    def _learn(self, job: Job, seconds: float) -> None:
+        if isinstance(job, Train | Evaluate) and job.work:
+            self._slowest[type(job)] = max(self._slowest.get(type(job), 0.0), seconds / job.work)
 
     def _clock(self, change: int) -> None:
         now = time.monotonic()

@@ -144,7 +144,7 @@ class ArmFolder:
 def _tensors(state: ServerState) -> dict[str, np.ndarray]:
     memo = {f"memo.{name}": value for name, value in state.memo.items() if isinstance(value, np.ndarray)}
     adapter = {f"adapter.{name}": array for name, array in adapters.flatten(state.adapter).items()}
-    return {**adapter, **memo, "gradient_norms": state.gradient_norms}
+    return {**adapter, **memo, "gradient_norms": state.gradient_norms, "pace": state.pace}
 
 
 def _state(manifest: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ServerState:
@@ -156,6 +156,7 @@ def _state(manifest: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Se
         adapter=adapters.unflatten(group("adapter.")),
         memo={**group("memo."), **manifest["memo_numbers"]},
         gradient_norms=tensors["gradient_norms"],
+        pace=tensors["pace"],
         mean_seconds=manifest["mean_seconds"],
         clock_seconds=manifest["clock_seconds"],
     )
