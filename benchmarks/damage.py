@@ -76,7 +76,13 @@ def run(folder: CampaignFolder, until: int = ROUNDS) -> None:
     inputs.keep(folder.path.parents[1] / "cache" / "shards" / f"{SPLIT[:16]}.safetensors", SHARDS, SPLIT)
     world, there = pretend.everyone(3), pretend.fleet(3, 7, 12)
     for one in SPEC.arms:
-        about = {"label": one.name, "method": one.method, "params": {}, "seed": 0, "environment": {"machine": "an abacus"}}
+        about = {
+            "label": one.name,
+            "method": one.method,
+            "params": {},
+            "seed": 0,
+            "environment": {"machine": "an abacus"},
+        }
         arm = folder.arm(one.name, 0).begin(
             {**about, "digests": {"split": SPLIT}, "inputs": {"spec": folder.spec_digest()}}
         )

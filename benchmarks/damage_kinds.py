@@ -44,7 +44,9 @@ def append(draw: random.Random, path: Path, others: list[Path]) -> bool:
 def duplicate(draw: random.Random, path: Path, others: list[Path]) -> bool:
     """A copy under the name of a neighbour that is not there: the round after, or one far ahead."""
     stem, _, number = path.stem.rpartition("-")
-    name = f"{stem}-{int(number) + draw.choice((1, 2, 40)):04d}{path.suffix}" if number.isdigit() else f"{path.name}.copy"
+    name = (
+        f"{stem}-{int(number) + draw.choice((1, 2, 40)):04d}{path.suffix}" if number.isdigit() else f"{path.name}.copy"
+    )
     is_new = not path.with_name(name).exists()
     shutil.copy(path, path.with_name(name))
     return is_new or path.suffix == ".json"
@@ -133,5 +135,6 @@ def _places(document: Any) -> Any:
 
 
 KINDS: dict[str, Damage] = {
-    one.__name__: one for one in (flip, truncate, delete, append, duplicate, swap, folder, pipe, link, text, edit, forge)
+    one.__name__: one
+    for one in (flip, truncate, delete, append, duplicate, swap, folder, pipe, link, text, edit, forge)
 }

@@ -56,9 +56,9 @@ def measure(method: str, updates: int) -> dict[str, Any]:
     state = rounds.begin(strategy, adapters.initial(layout, 16, seed=0), world)
     with tempfile.TemporaryDirectory() as folder:
         for device in range(DISTINCT):
-            spool(Path(folder), assigned(method, device), strategy.send(state, assigned(method, device)))
+            spool(Path(folder), assigned(method, device), strategy.send(state, assigned(method, device), world))
         before, began = peak_megabytes(), time.perf_counter()
-        strategy.merge(state, read(Path(folder), method, updates))
+        strategy.merge(state, read(Path(folder), method, updates), world)
     seconds = time.perf_counter() - began
     return {
         "method": method,

@@ -75,17 +75,18 @@ def rounds_of(method: str, cost: CostModel, drawn: fleet.Fleet, seed: int) -> It
         if asked:
             squares = NORMS**2 * rng.stream(seed, number, "probe").lognormal(0, 0.5, (len(statuses), 24))
             statuses = replace(statuses, signals={"gradient_squares": squares})
-        plan = rounds.plan_round(made, state, statuses, world, seed=seed, surveyed=asked)
-        outcome = finish(made, state, plan)
+        probes = tuple(rounds.Probe(assignment=a, estimate=e, seconds=e.seconds) for a, e in asked)
+        plan = rounds.plan_round(made, state, statuses, world, seed=seed, surveyed=probes)
+        outcome = finish(made, state, plan, world)
         state = outcome.state
         yield figures(plan, outcome, statuses)
 
 
-def finish(made: Strategy, state: ServerState, plan: rounds.Plan) -> rounds.Outcome:
-    sent = {a.device: made.send(state, a) for a, _ in plan.asked}
+def finish(made: Strategy, state: ServerState, plan: rounds.Plan, world: World) -> rounds.Outcome:
+    sent = {a.device: made.send(state, a, world) for a, _ in plan.asked}
     digests = {device: adapters.digest(each) for device, each in sent.items()}
     answers = (answer(a, sent[a.device], digests[a.device], plan.round, e.seconds) for a, e in plan.asked)
-    return rounds.finish_round(made, state, plan, digests, answers, quorum=0.5)
+    return rounds.finish_round(made, state, plan, digests, answers, world, quorum=0.5)
 
 
 def answer(assignment: Assignment, sent: Adapter, digest: str, number: int, seconds: float) -> Update:
@@ -99,7 +100,7 @@ def answer(assignment: Assignment, sent: Adapter, digest: str, number: int, seco
 
 def figures(plan: rounds.Plan, outcome: rounds.Outcome, statuses: Statuses) -> dict[str, float]:
     trained = [a.trained for a, _ in plan.asked]
-    work = [*(e for _, e in plan.asked), *(e for _, e in plan.survey)]
+    work = [*(e for _, e in plan.asked), *(probe.estimate for probe in plan.survey)]
     return {
         "round_seconds": outcome.timing.round_seconds,
         "mean_wait_seconds": outcome.timing.mean_wait_seconds,

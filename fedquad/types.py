@@ -176,10 +176,13 @@ class Report:
     """What a device says of its round."""
 
     examples: int = 0
-    seconds: float = 0.0  # as measured on the device; a simulated device is charged `CostEstimate.seconds` instead
+    seconds: float = (
+        0.0  # what its round took, whatever became of it; a simulated device is charged `CostEstimate.seconds`
+    )
     peak_bytes: int = 0
     loss: float = float("nan")
     lora_norm: float = 0.0  # sqrt of the sum over its trained pairs of |B A|_F^2, after training
+    ranks: tuple[int, ...] = ()  # of each trained layer, as it came back
     failure: str = ""  # why there is no update; empty means there is one
 
 
@@ -207,7 +210,8 @@ class ServerState:
     round: int  # finished rounds
     adapter: Adapter
     memo: Memo  # the strategy's own: a flat mapping of name -> array or number
-    gradient_norms: Floats  # g_l, per layer; 1 until something was measured
+    gradient_norms: Floats  # g_l, per layer; NaN until somebody has trained it
+    pace: Floats  # per device: seconds measured over predicted, a moving average; NaN until it has answered
     mean_seconds: float  # t_avg: mean completion time of the last round's participants; 0 before the first
     clock_seconds: float  # the fleet's time since the start, virtual when simulated
 

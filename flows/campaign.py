@@ -12,14 +12,12 @@ from prefect.settings import PREFECT_API_URL
 
 from fedquad import discover
 from fedquad.errors import ArmFailedError
-from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
-from fedquad.store.campaign import campaign as campaign_folder
 from flows import edge
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
-from tasks.prepare import current, is_finished, open_arm, prepare
+from tasks.prepare import current, is_finished, open_arm, opened
 from tasks.progress import announce
 from tasks.session import CURRENT, Session
 from tasks.track import Tracker
@@ -57,7 +55,10 @@ async def campaign(
     spec = spec or edge.described(preset.value, methods=methods, rounds=rounds, seeds=seeds, settings=settings)
     name = name or preset.value
     async with AsyncExitStack() as stack:
-        session = CURRENT.get(None) or await _open_session(stack, spec, name)
+        session = CURRENT.get(None)
+        if session is None:  # started by a worker; `launch.run` opens one before the flow
+            session = await stack.enter_async_context(opened(spec, name))
+            stack.enter_context(current(session))
         session.tracker = Tracker(session.folder, spec)
         await crash_dead_runs(campaign_tag(session.folder.path))
         planned = [(a.name, seed) for a in spec.arms for seed in spec.seeds]
@@ -83,19 +84,6 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     """What the UI calls a run: the campaign's name."""
     preset = parameters.get("preset")
     return str(parameters.get("name") or getattr(preset, "value", preset))
-
-
-async def _open_session(stack: AsyncExitStack, spec: CampaignSpec, name: str) -> Session:
-    """What `launch.run` does before the flow, when the flow was started by a worker instead."""
-    folder = campaign_folder(name)
-    stack.enter_context(folder.open(spec))
-    pool = Pool(cores(spec.training.threads), spec.training.threads)
-    stack.push_async_callback(pool.close)
-    await pool.start()
-    session = Session(folder, spec, pool)
-    await prepare(session)
-    stack.enter_context(current(session))
-    return session
 
 
 async def _run_arms(

@@ -6,57 +6,61 @@ never changes a bit.
 
 import asyncio
 import math
+from collections.abc import Mapping
 from functools import reduce
+from typing import Any
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
+from fedquad.learn.jobs import Evaluate
+from fedquad.learn.pool import Pool
 from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
-from fedquad.types import Adapter
-from tasks.dispatch import spool
 from tasks.session import Arm
 
 CHUNK = 256
 BATCH = 64
 
 
-@task(
-    name="evaluate", task_run_name="round {outcome.state.round} - evaluate", cache_policy=NO_CACHE, persist_result=False
-)
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
     """Accuracy and loss of what the method hands out."""
-    view = arm.strategy.view(outcome.state)
-    return await score(arm, view)
+    path, digest = arm.spool.send(arm.strategy.view(outcome.state, arm.world))
+    return await arm.judge.score(path, digest)
 
 
-async def score(arm: Arm, view: Adapter) -> Scores:
-    """Accuracy and loss of an adapter on both splits."""
-    path, digest = spool(arm, view)
-    splits = arm.session.data["splits"]
-    test, validation = await asyncio.gather(
-        *(_split(arm, path, digest, name, splits[name]["size"]) for name in ("test", "validation"))
-    )
-    return Scores(
-        accuracy=accuracy(test.confusion),
-        loss=finite(test.loss),
-        validation_accuracy=accuracy(validation.confusion),
-        validation_loss=finite(validation.loss),
-        f1=f1(test.confusion) if "f1" in arm.session.data["metrics"] else None,
-    )
+class PoolJudge:
+    """Scores adapters in the training processes, on a campaign's splits."""
+
+    def __init__(self, pool: Pool, data: Mapping[str, Any]) -> None:
+        self.pool = pool
+        self.data = data
+
+    async def score(self, path: str, digest: str) -> Scores:
+        """Accuracy and loss of an adapter on both splits."""
+        test, validation = await asyncio.gather(*(self._split(path, digest, name) for name in ("test", "validation")))
+        return Scores(
+            accuracy=accuracy(test.confusion),
+            loss=finite(test.loss),
+            validation_accuracy=accuracy(validation.confusion),
+            validation_loss=finite(validation.loss),
+            f1=f1(test.confusion) if "f1" in self.data["metrics"] else None,
+        )
+
+    async def _split(self, path: str, digest: str, name: str) -> Counts:
+        """Counts and losses of one split, added up in order of its chunks."""
+        size = self.data["splits"][name]["size"]
+        chunks = [
+            Evaluate(adapter=path, digest=digest, split=name, start=start, stop=min(start + CHUNK, size), batch=BATCH)
+            for start in range(0, size, CHUNK)
+        ]
+        answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
+        counted = [
+            Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers
+        ]
+        return reduce(Counts.__add__, counted)
 
 
 def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-async def _split(arm: Arm, path: str, digest: str, name: str, size: int) -> Counts:
-    """Counts and losses of one split, added up in order of its chunks."""
-    job = {"op": "evaluate", "adapter": path, "digest": digest, "split": name, "batch": BATCH}
-    chunks = [{**job, "start": start, "stop": min(start + CHUNK, size)} for start in range(0, size, CHUNK)]
-    answers = await asyncio.gather(*(arm.session.pool.do(chunk) for chunk in chunks))
-    counted = [Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers]
-    return reduce(Counts.__add__, counted)

@@ -34,8 +34,8 @@ def renew(arm: Arm) -> None:
 
 
 def _write(arm: Arm, name: str, state: ServerState, digest: str) -> None:
-    spec, folder = arm.session.spec.model, arm.folder.path / name
-    peft_folder.write(folder, arm.strategy.view(state), arm.session.layout, spec, spec.name)
+    spec, folder = arm.spec.model, arm.folder.path / name
+    peft_folder.write(folder, arm.strategy.view(state, arm.world), arm.layout, spec, spec.name)
     exports.stamp(folder, digest)
 
 

@@ -3,9 +3,8 @@
 Knows nothing of Prefect, so that it can run while prefect is still being imported.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,40 @@ import numpy as np
 from fedquad import discover, wire
 from fedquad.fleets import fleet
 from fedquad.fleets.partition import partition
+from fedquad.learn import jobs, tokens
+from fedquad.learn.pool import Pool, cores
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
-from fedquad.store import files, inputs, progress
+from fedquad.store import inputs, progress
 from fedquad.store.arm import ArmFolder, OpenArm
-from fedquad.store.campaign import home
+from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
 from fedquad.store.progress import Progress
+from fedquad.store.spool import Spool
 from fedquad.types import ModelLayout
+from tasks.evaluate import PoolJudge
 from tasks.export import renew
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce
 from tasks.session import CURRENT, Arm, Seed, Session
 from tasks.simulated_fleet import SimulatedFleet
+
+
+@asynccontextmanager
+async def opened(spec: CampaignSpec, name: str) -> AsyncIterator[Session]:
+    """A campaign's folder held, its training processes started, its model, data and fleet ready."""
+    folder = campaign(name)
+    with folder.open(spec):
+        pool = Pool(cores(spec.training.threads), spec.training.threads)
+        try:
+            await pool.start()
+            session = Session(folder, spec, pool)
+            await prepare(session)
+            yield session
+        finally:
+            await pool.close()
 
 
 @contextmanager
@@ -46,24 +64,20 @@ async def prepare(session: Session) -> None:
     spec, pool = session.spec, session.pool
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
-    cache = str(home() / "cache")
-    session.data = await pool.do(
-        {"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache}
-    )
+    session.data = await pool.do(jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=str(home() / "cache")))
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
     session.inputs = {"spec": session.folder.spec_digest()} | {
         f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
     }
     announce("loading", what="model")
-    session.opening = {
-        "op": "open",
-        "model": asdict(spec.model),
-        "labels": session.data["labels"],
-        "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies),
-        "splits": session.data["splits"],
-        "threads": spec.training.threads,
-    }
+    session.opening = jobs.Open(
+        model=spec.model,
+        labels=session.data["labels"],
+        greatest_rank=max(s.greatest_rank(spec.model.rank) for s in strategies),
+        splits={name: split["path"] for name, split in session.data["splits"].items()},
+        threads=spec.training.threads,
+    )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(
@@ -76,22 +90,21 @@ async def prepare(session: Session) -> None:
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     """The split, the master adapter and the fleet of one seed, with their digests."""
     spec, layout = session.spec, session.layout
-    train = files.read_tensors(Path(session.data["splits"]["train"]["path"]))
-    columns = train["columns"] if spec.data.partition == "column" else None
+    labels, groups = tokens.read_labels(Path(session.data["splits"]["train"]["path"]))
     rows = partition(
-        train["labels"].astype(np.int64),
+        labels,
         len(drawn),
         kind=spec.data.partition,
         alpha=spec.data.alpha,
         seed=seed,
         batch=spec.training.batch,
-        columns=columns,
+        columns=groups,
     )
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
     inputs.keep(path, shards, split)
-    master = adapters.initial(layout, session.opening["greatest_rank"], seed)
+    master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
         "split": split,
         "data": session.data["splits"]["train"]["digest"],
@@ -121,8 +134,20 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
     computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}
     folder = describe(session.folder.arm(label, seed), {**about, "inputs": computed_from}, shared, spec)
-    state = folder.latest() or round.begin(strategy, shared.master, world)
-    work = Arm(session, label, chosen.method, shared, strategy, world, state, folder)
+    work = Arm(
+        campaign=session.folder.name,
+        spec=spec,
+        layout=session.layout,
+        label=label,
+        method=chosen.method,
+        shared=shared,
+        strategy=strategy,
+        world=world,
+        state=folder.latest() or round.begin(strategy, shared.master, world),
+        folder=folder,
+        spool=Spool(folder.spool_path),
+        judge=PoolJudge(session.pool, session.data),
+    )
     renew(work)
     return work
 

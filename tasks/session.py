@@ -3,17 +3,21 @@
 Plain classes, not records: Prefect looks into every dataclass, list and dict that a task is given, and leaves these alone.
 """
 
+from collections import deque
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from fedquad.learn.jobs import Open
 from fedquad.learn.pool import Pool
 from fedquad.prices.cost import CostModel
+from fedquad.rounds.facts import LOCKED_ROUNDS, Scores
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import CampaignSpec
 from fedquad.store.arm import OpenArm
 from fedquad.store.campaign import CampaignFolder
+from fedquad.store.spool import Spool
 from fedquad.types import Adapter, ModelLayout, ServerState
 from tasks.fleet import DeviceFleet
 
@@ -29,7 +33,7 @@ class Session:
         self.spec = spec
         self.pool = pool
         self.tracker: Tracker
-        self.opening: dict[str, Any]  # the job that loads model and data into a training process
+        self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered
@@ -51,30 +55,47 @@ class Seed:
         self.digests = digests
 
 
+class Judge(Protocol):
+    """Whoever scores what a method hands out."""
+
+    async def score(self, path: str, digest: str) -> Scores: ...
+
+
 class Arm:
     """One method on one seed, at work."""
 
     def __init__(
         self,
-        session: Session,
+        *,
+        campaign: str,
+        spec: CampaignSpec,
+        layout: ModelLayout,
         label: str,
         method: str,
-        seed: Seed,
+        shared: Seed,
         strategy: Strategy,
         world: World,
         state: ServerState,
         folder: OpenArm,
+        spool: Spool,
+        judge: Judge,
     ) -> None:
-        self.session = session
+        self.campaign = campaign
+        self.spec = spec
+        self.layout = layout
         self.label = label
         self.method = method
-        self.shared = seed
-        self.seed = seed.seed
+        self.shared = shared
+        self.seed = shared.seed
         self.strategy = strategy
         self.world = world
         self.state = state
         self.folder = folder
+        self.spool = spool
+        self.judge = judge
         self.progress: UUID | None = None  # of its progress artifact
+        self.recent: deque[dict[str, Any]] = deque(maxlen=LOCKED_ROUNDS)  # facts of the last rounds
+        self.is_warned = False  # that all its devices have one depth
 
     @property
     def name(self) -> str:

@@ -5,7 +5,6 @@ drops out and how long they take depend on (seed, attempt, round, device), never
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from fedquad import wire
@@ -40,16 +39,16 @@ class SimulatedFleet:
         answer: dict[str, Any] = {}
         if not failure:
             try:
-                answer = await self.pool.do(job.document)
+                answer = await self.pool.do(job.train)
             except WorkerDied as death:
                 failure = f"its training process died twice ({death})"
         if failure:
-            answer = failed_answer(job, failure)
+            return job.device, failed_answer(job, failure, seconds)
         answer["report"] = {**answer["report"], "seconds": seconds}
         return job.device, answer
 
 
-def failed_answer(job: Job, failure: str) -> dict[str, Any]:
-    """The answer of a device that has none, in the form of any other."""
-    update = wire.failed(job.device, job.document["round"], job.document["digest"], failure)
-    return wire.answer(update)[0] | {"report": {**asdict(update.report), "loss": None}}
+def failed_answer(job: Job, failure: str, seconds: float) -> dict[str, Any]:
+    """The answer of a device that has none, in the form of any other; the time it was waited for is part of it."""
+    update = wire.failed(job.device, job.train.round, job.train.digest, failure, seconds)
+    return wire.answer(update)[0]

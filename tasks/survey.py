@@ -3,26 +3,27 @@
 from dataclasses import replace
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from fedquad.rounds import round as rounds
-from fedquad.types import Assignment, CostEstimate, Statuses
-from tasks.aggregate import spooled_updates
+from fedquad.rounds.round import Probe
+from fedquad.types import Statuses
 from tasks.dispatch import train_all
 from tasks.session import Arm
 
 
-@task(name="survey", task_run_name="round {arm.number} - survey", cache_policy=NO_CACHE, persist_result=False)
-async def survey(
-    arm: Arm, statuses: Statuses, attempt: int
-) -> tuple[Statuses, tuple[tuple[Assignment, CostEstimate], ...]]:
-    """The statuses with every answer under `signals`, and what was asked with its price."""
+async def survey(arm: Arm, statuses: Statuses, attempt: int) -> tuple[Statuses, tuple[Probe, ...]]:
+    """The statuses with every answer under `signals`, and how each probe went."""
     asked = rounds.plan_survey(arm.strategy, arm.state, statuses, arm.world)
+    if not asked:
+        return statuses, ()
     await train_all(arm, asked, arm.number, attempt, kind="survey")
     signals: dict[str, np.ndarray] = {}
-    for update in spooled_updates(arm, [a.device for a, _ in asked], kind="survey"):
+    probes = []
+    updates = arm.spool.updates((a.device for a, _ in asked), kind="survey")
+    for (assignment, estimate), update in zip(asked, updates, strict=True):
+        report = update.report
+        probes.append(Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure))
         for name, values in update.signals.items():
             table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))
-            table[update.device] = values
-    return replace(statuses, signals=signals), asked
+            table[assignment.device] = values
+    return replace(statuses, signals=signals), tuple(probes)

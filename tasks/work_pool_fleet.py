@@ -1,9 +1,10 @@
 """A fleet of real devices: every training is a flow run on its board's Prefect work pool, its seconds are those it reports.
 
 Server and devices share a file system (or one machine, on loopback): jobs name files. A device that has not answered by the
-deadline counts as lost, and its run is cancelled.
+deadline counts as lost after so long, and its run is cancelled.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from prefect.deployments import arun_deployment
 from prefect.states import Cancelling
 
 from fedquad.fleets import fleet
+from fedquad.learn.jobs import Open, to_json
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
@@ -25,7 +27,7 @@ POLL_SECONDS = 1.0
 class WorkPoolFleet:
     """Devices behind work pools; which board is behind which pool is the spec's."""
 
-    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: dict[str, Any], seed: int) -> None:
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: Open, seed: int) -> None:
         self.drawn = drawn
         self.cost = cost
         self.opening = opening
@@ -40,22 +42,22 @@ class WorkPoolFleet:
     async def _train(self, job: Job) -> Answer:
         board = self.drawn.boards[self.drawn.board_of[job.device]].name
         pool = self.drawn.spec.pools[board]
-        deadline = self.drawn.spec.deadline_seconds
+        deadline, began = self.drawn.spec.deadline_seconds, time.monotonic()
         run = await arun_deployment(
             f"device/{pool}",
-            parameters={"opening": self.opening, "job": job.document},
+            parameters={"opening": to_json(self.opening), "job": to_json(job.train)},
             timeout=deadline,
             poll_interval=POLL_SECONDS,
         )
-        answer = Path(job.document["out"]).with_suffix(".answer.json")
+        answer = Path(job.train.out).with_suffix(".answer.json")
         if run.state is not None and run.state.is_completed() and answer.exists():
             return job.device, files.read_json(answer)
+        reason = f"no answer from work pool {pool!r} within {deadline:.0f} s"
         if run.state is None or not run.state.is_final():
             await cancel(run.id)
-            return job.device, failed_answer(job, f"no answer from work pool {pool!r} within {deadline:.0f} s")
-        return job.device, failed_answer(
-            job, f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
-        )
+        else:
+            reason = f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
+        return job.device, failed_answer(job, reason, time.monotonic() - began)
 
 
 async def cancel(flow_run_id: Any) -> None:

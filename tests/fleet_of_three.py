@@ -31,7 +31,8 @@ def state(of: Adapter, **changes: object) -> ServerState:
         "round": 0,
         "adapter": of,
         "memo": {},
-        "gradient_norms": np.ones(len(of.layers)),
+        "gradient_norms": np.full(len(of.layers), np.nan),
+        "pace": np.full(3, np.nan),
         "mean_seconds": 0.0,
         "clock_seconds": 0.0,
     }

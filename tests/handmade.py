@@ -80,6 +80,7 @@ def state(number: int) -> ServerState:
         adapter=Adapter(layers={0: {"query": Lora(ones, ones)}}, head={}),
         memo={},
         gradient_norms=np.ones(2),
+        pace=np.ones(2),
         mean_seconds=90.0,
         clock_seconds=100.5 * number,
     )

@@ -68,12 +68,14 @@ def begin(strategy: Strategy, known: World) -> ServerState:
 
 def plan(strategy: Strategy, state: ServerState, there: Statuses, known: World, answer: Device = device) -> rounds.Plan:
     """Survey and plan."""
-    asked = rounds.plan_survey(strategy, state, there, known)
     signals: dict[str, np.ndarray] = {}
-    for assignment, _ in asked:
-        for name, values in answer(assignment, strategy.send(state, assignment), state.round + 1).signals.items():
+    probes = []
+    for assignment, estimate in rounds.plan_survey(strategy, state, there, known):
+        probed = answer(assignment, strategy.send(state, assignment, known), state.round + 1)
+        probes.append(rounds.Probe(assignment=assignment, estimate=estimate, seconds=estimate.seconds))
+        for name, values in probed.signals.items():
             signals.setdefault(name, np.full((len(there), len(values)), np.nan))[assignment.device] = values
-    return rounds.plan_round(strategy, state, replace(there, signals=signals), known, seed=0, surveyed=asked)
+    return rounds.plan_round(strategy, state, replace(there, signals=signals), known, seed=0, surveyed=tuple(probes))
 
 
 def run(
@@ -89,9 +91,10 @@ def run(
     asked = {a.device: a for a, _ in planned.asked}
     sent, answers = {}, {}
     for one in arrival(list(asked)):
-        start = strategy.send(state, asked[one])
+        start = strategy.send(state, asked[one], known)
         sent[one], answers[one] = adapters.digest(start), answer(asked[one], start, planned.round)
-    outcome = rounds.finish_round(strategy, state, planned, sent, (answers[one] for one in asked), quorum=0.5)
+    updates = (answers[one] for one in asked)
+    outcome = rounds.finish_round(strategy, state, planned, sent, updates, known, quorum=0.5)
     return planned, answers, outcome
 
 

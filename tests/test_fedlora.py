@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from fleet_of_three import adapter, pricing, state, statuses, world
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from fedquad.discover import strategy
 from fedquad.prices.cost import estimate
 from fedquad.rounds import adapters
 from fedquad.rounds import round as rounds
+from fedquad.spec import TrainingSpec
 from fedquad.types import Assignment
 
 COST = pricing()
@@ -40,10 +42,10 @@ def test_exclusive_rests_when_nobody_holds_all_layers() -> None:
     made, known = strategy("fedlora:exclusive"), world(COST)
     start = state(adapter(layers=12), mean_seconds=7.0)
     plan = rounds.plan_round(made, start, statuses([COST.memory_of_depth(11)]), known, seed=0)
-    outcome = rounds.finish_round(made, start, plan, {}, (), quorum=0.5)
+    outcome = rounds.finish_round(made, start, plan, {}, (), known, quorum=0.5)
     assert (outcome.is_quorate, outcome.state.round, outcome.state.mean_seconds) == (True, 1, 7.0)
     assert adapters.digest(outcome.state.adapter) == adapters.digest(start.adapter)
-    other = rounds.finish_round(strategy("fedlora"), start, plan, {}, (), quorum=0.5)
+    other = rounds.finish_round(strategy("fedlora"), start, plan, {}, (), known, quorum=0.5)
     assert not other.is_quorate
 
 
@@ -63,3 +65,11 @@ def test_the_learning_rate_falls_as_a_cosine_over_the_rounds() -> None:
     rates = [world(COST).learning_rate(r) for r in range(1, 11)]
     assert rates[0] == 3e-3
     assert all(a > b for a, b in pairwise(rates))
+    # half of 1 + cos of 0, 90 and 144 degrees: a straight line would have 0.5 and 0.2
+    assert [rate / 3e-3 for rate in (rates[5], rates[8])] == pytest.approx([0.5, 0.0954915], rel=1e-6)
+
+
+def test_an_epochs_last_batch_may_be_smaller_and_is_a_step_all_the_same() -> None:
+    training = TrainingSpec(batch=8)
+    assert world(COST, training=training, examples=np.array([8, 9, 16, 17, 1])).steps.tolist() == [1, 2, 2, 3, 1]
+    assert world(COST, training=TrainingSpec(batch=8, steps=5), examples=np.array([8, 9])).steps.tolist() == [5, 5]

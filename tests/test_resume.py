@@ -45,9 +45,9 @@ LOOP = """
     print("running", flush=True)
     while state.round < int(sys.argv[3]):
         plan = rounds.plan_round(strategy, state, fleet, there, seed=0)
-        sent = {a.device: strategy.send(state, a) for a, _ in plan.asked}
+        sent = {a.device: strategy.send(state, a, there) for a, _ in plan.asked}
         updates = (device(a, sent[a.device], plan.round, 0) for a, _ in plan.asked)
-        outcome = rounds.finish_round(strategy, state, plan, {d: adapters.digest(s) for d, s in sent.items()}, updates, quorum=0.5)
+        outcome = rounds.finish_round(strategy, state, plan, {d: adapters.digest(s) for d, s in sent.items()}, updates, there, quorum=0.5)
         state = outcome.state
         scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
         arm.commit(state, facts.round_facts(plan, outcome, fleet, scores, {}).to_json())

@@ -1,5 +1,7 @@
 """The golden round, by hand, and what happens when devices do not answer."""
 
+import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +11,10 @@ from fleet_of_three import adapter, answer, assignment, pricing, state, statuses
 from fedquad import wire
 from fedquad.errors import MethodError
 from fedquad.prices.cost import estimate
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, facts
 from fedquad.rounds import round as rounds
-from fedquad.rounds.strategy import Strategy
-from fedquad.types import Assignment
+from fedquad.rounds.strategy import Answers, Strategy
+from fedquad.types import Assignment, Memo, Report, ServerState
 
 COST = pricing()
 MEMORY = COST.memory_of_depth(12)
@@ -34,7 +36,9 @@ def plan_of(strategy: Strategy, **changes: object) -> rounds.Plan:
 
 def finish(strategy: Strategy, updates: list, quorum: float = 0.5) -> rounds.Outcome:  # type: ignore[type-arg]
     sent = {a.device: adapters.digest(START) for a in PLANNED}
-    return rounds.finish_round(strategy, state(START), plan_of(strategy), sent, updates, quorum=quorum)
+    return rounds.finish_round(
+        strategy, state(START), plan_of(strategy), sent, updates, two_layer_world(), quorum=quorum
+    )
 
 
 def test_the_golden_round() -> None:
@@ -55,7 +59,7 @@ def test_a_layer_nobody_trained_keeps_its_gradient_norm_and_its_bits() -> None:
     top = (assignment(0, (1,)),)
     outcome = rounds.finish_round(
         planning(*top), state(START, gradient_norms=np.array([7.0, 8.0])), plan_of(planning(*top)),
-        {0: adapters.digest(START)}, [answer(top[0], START, 2.0)], quorum=0.5,
+        {0: adapters.digest(START)}, [answer(top[0], START, 2.0)], two_layer_world(), quorum=0.5,
     )  # fmt: skip
     assert list(outcome.state.gradient_norms) == [7.0, 2.0]
     assert outcome.state.adapter.layers[0]["q"] is START.layers[0]["q"]
@@ -124,3 +128,90 @@ def test_every_assignment_is_priced_by_the_one_cost_model() -> None:
     fleet = statuses([MEMORY] * 3)
     plan = rounds.plan_round(planning(*PLANNED), state(START), fleet, two_layer_world(), seed=0)
     assert plan.estimates == tuple(estimate(a, COST, fleet[a.device]) for a in PLANNED)
+
+
+@pytest.mark.parametrize("read", [0, 1, 2, 3])
+def test_the_ledger_is_complete_whatever_a_merge_reads_of_the_answers(read: int) -> None:
+    noted = []
+
+    def combine(before: ServerState, answers: Answers, world: rounds.World) -> ServerState:
+        for _ in itertools.islice(answers, read):
+            pass
+        return before
+
+    def note(memo: Memo, a: Assignment, report: Report) -> Memo:
+        noted.append(a.device)
+        return {**memo, f"seen-{a.device}": report.seconds}
+
+    made = Strategy(plan=lambda state, statuses, world, rng: PLANNED, combine=combine, note=note)
+    updates = [answer(a, START, fill, seconds=t) for a, fill, t in zip(PLANNED, (1.0, 3.0, 5.0), (10.0, 40.0, 25.0))]
+    outcome = finish(made, updates, quorum=1.0)
+    assert outcome.is_quorate
+    assert (outcome.answered, outcome.timing.round_seconds, outcome.state.mean_seconds) == (3, 40.0, 25.0)
+    assert list(outcome.state.gradient_norms) == [3.0, 3.0]
+    assert noted == [0, 1, 2]
+    assert outcome.state.memo == {"seen-0": 10.0, "seen-1": 40.0, "seen-2": 25.0}
+
+
+def test_a_refused_answer_is_not_noted() -> None:
+    made = Strategy(
+        plan=lambda state, statuses, world, rng: PLANNED, note=lambda memo, a, report: {**memo, str(a.device): 1.0}
+    )
+    updates = [answer(a, START, fill) for a, fill in zip(PLANNED, (1.0, float("nan"), 5.0))]
+    assert set(finish(made, updates).state.memo) == {"0", "2"}
+
+
+def test_a_lost_device_is_charged_the_time_it_was_waited_for() -> None:
+    lost = wire.failed(2, 1, adapters.digest(START), "no answer within 3600 s", seconds=3600.0)
+    outcome = finish(planning(*PLANNED), [*(answer(a, START, 1.0, seconds=5.0) for a in PLANNED[:2]), lost])
+    assert outcome.timing.round_seconds == 3600
+    assert outcome.state.clock_seconds == 3600
+    assert outcome.state.mean_seconds == 5
+
+
+def test_no_seconds_are_no_seconds() -> None:
+    outcome = finish(planning(*PLANNED), [answer(a, START, 1.0, seconds=0.0) for a in PLANNED])
+    assert outcome.timing.round_seconds == 0
+
+
+def test_a_survey_takes_what_it_took_and_a_failed_probe_did_not_answer() -> None:
+    price = estimate(PLANNED[0], COST, statuses([MEMORY])[0])
+    probes = tuple(
+        rounds.Probe(assignment=a, estimate=price, seconds=seconds, failure=failure)
+        for a, seconds, failure in zip(PLANNED, (2.0, 4.0, 9.0), ("", "", "it fell"))
+    )
+    plan = replace(plan_of(planning(*PLANNED)), survey=probes)
+    updates = [answer(a, START, 1.0, seconds=t) for a, t in zip(PLANNED, (10.0, 40.0, 25.0))]
+    sent = {a.device: adapters.digest(START) for a in PLANNED}
+    done = rounds.finish_round(planning(*PLANNED), state(START), plan, sent, updates, two_layer_world(), quorum=0.5)
+    assert done.timing.round_seconds == 40 + 9
+    assert done.state.mean_seconds == 25 + 3
+    scores = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    kept = facts.round_facts(plan, done, statuses([MEMORY] * 3), scores, {})
+    assert [(row["seconds"], row["failure"]) for row in kept.survey] == [(2.0, ""), (4.0, ""), (9.0, "it fell")]
+    trained = sum(e.upload_bytes for _, e in plan.asked)
+    assert kept.upload_bytes == trained + 2 * price.upload_bytes
+
+
+def test_a_layer_nobody_has_measured_is_unknown_and_says_so_in_the_facts() -> None:
+    top = (assignment(0, (1,)),)
+    plan = plan_of(planning(*top))
+    done = rounds.finish_round(
+        planning(*top), state(START), plan, {0: adapters.digest(START)}, [answer(top[0], START, 2.0)],
+        two_layer_world(), quorum=0.5,
+    )  # fmt: skip
+    scores = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    kept = facts.round_facts(plan, done, statuses([MEMORY] * 3), scores, {})
+    assert kept.gradient_norms == (None, 2.0)
+    json.dumps(kept.to_json(), allow_nan=False)
+
+
+def test_one_depth_for_everyone_over_five_rounds_is_found() -> None:
+    def round_of(*depths: int) -> dict[str, object]:
+        return {"assignments": [{"trained": list(range(depth))} for depth in depths]}
+
+    assert facts.locked_depth([round_of(6, 6, 6)] * 5) == 6
+    assert facts.locked_depth([round_of(6, 6, 6)] * 4) is None
+    assert facts.locked_depth([*[round_of(6, 6, 6)] * 4, round_of(6, 6, 5)]) is None
+    assert facts.locked_depth([*[round_of(6, 6)] * 4, round_of(5, 5)]) is None
+    assert facts.locked_depth([round_of(6)] * 5) is None

@@ -49,7 +49,7 @@ def test_every_assignment_fits_its_device(method: str, depths: list[float], coun
     made, there = strategy(method), fleet(*depths)
     state = replace(begin(made, KNOWN), round=count, mean_seconds=float(5 * count))
     planned = plan(made, state, there, KNOWN)
-    for asked, estimate in (*planned.asked, *planned.survey):
+    for asked, estimate in (*planned.asked, *((probe.assignment, probe.estimate) for probe in planned.survey)):
         assert estimate.peak_bytes <= there.memory_bytes[asked.device]
     if made.memory_policy == "strict":
         assert planned.over_memory == ()
@@ -72,9 +72,9 @@ def test_one_full_device_alone_gives_back_its_own_adapter(method: str) -> None:
     state = begin(made, known)
     planned, answers, outcome = run(made, state, fleet(2 * LAYERS), known)
     assert planned.assignments[0].trained == tuple(range(LAYERS))
-    sent, delta = values(made.send(state, planned.assignments[0])), values(answers[0].delta)
+    sent, delta = values(made.send(state, planned.assignments[0], known)), values(answers[0].delta)
     assert set(sent) == set(delta)
-    merged = values(made.view(outcome.state))
+    merged = values(made.view(outcome.state, known))
     for name, start in sent.items():
         np.testing.assert_allclose(merged[name], start + delta[name], rtol=1e-6, atol=1e-7, err_msg=name)
 
@@ -115,7 +115,7 @@ def test_a_round_that_was_stored_goes_on_as_if_it_never_was(method: str, tmp_pat
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_handed_out_has_every_layer_and_one_head(method: str) -> None:
     made, state = strategy(method), after(method, 1)
-    view = made.view(state)
+    view = made.view(state, KNOWN)
     assert list(view.layers) == list(range(LAYERS))
     assert set(view.head) == set(state.adapter.head)
 
@@ -123,6 +123,6 @@ def test_what_is_handed_out_has_every_layer_and_one_head(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_nobody_answering_changes_nothing_that_is_handed_out(method: str) -> None:
     made, state = strategy(method), after(method, 1)
-    assert adapters.digest(made.view(made.merge(state, ()))) == adapters.digest(made.view(state))
+    assert adapters.digest(made.view(made.merge(state, (), KNOWN), KNOWN)) == adapters.digest(made.view(state, KNOWN))
     empty = rounds.plan_round(made, state, replace(fleet(*DEPTHS), available=np.zeros(6, bool)), KNOWN, seed=0)
     assert empty.assignments == ()

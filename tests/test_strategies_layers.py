@@ -12,9 +12,10 @@ from fedquad.errors import UnknownNameError
 from fedquad.rounds import facts
 from fedquad.rounds import round as rounds
 from fedquad.strategies import fedra, inclusivefl
-from fedquad.types import Adapter, Assignment, ServerState
+from fedquad.types import Adapter, Assignment, Lora, ServerState
 
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
+FOUR = world(pricing(), layers=4, rank=2)
 
 
 def test_fedra_holds_as_many_layers_as_the_formula_says_and_drawn_ones_are_uniform() -> None:
@@ -61,9 +62,9 @@ def test_fedras_compact_slots_go_back_to_their_layers() -> None:
         drawn.present.index(1),
         drawn.present.index(3),
     ]
-    sent = strategy("fedra").send(state(start), drawn)
+    sent = strategy("fedra").send(state(start), drawn, world())
     assert [float(sent.layers[layer]["q"].a[0, 0]) for layer in sent.layers] == [11, 13]
-    after = strategy("fedra").merge(state(start), [(drawn, answer(drawn, sent, 2.0))]).adapter
+    after = strategy("fedra").merge(state(start), [(drawn, answer(drawn, sent, 2.0))], world()).adapter
     assert [float(after.layers[layer]["q"].a[0, 0]) for layer in range(4)] == [10, 13, 12, 15]
 
 
@@ -88,11 +89,10 @@ def test_inclusivefl_takes_the_largest_size_that_fits_and_counts_who_is_too_smal
     assert facts.round_facts(chosen, outcome, there, scores, {}).sitting_out == 1
 
 
-def inclusive(layers: int = 4) -> tuple[ServerState, Assignment, Assignment]:
+def inclusive() -> tuple[ServerState, Assignment, Assignment]:
     """Layer l is 10 + l everywhere, the heads 0; sizes 2 and 4."""
     made = strategy("inclusivefl", {"step": 2})
-    known = world(pricing(), layers=layers, rank=2)
-    start = rounds.begin(made, adapter(layers=layers, fill=10), known)
+    start = rounds.begin(made, adapter(layers=4, fill=10), FOUR)
     small = assignment(0, (0, 1), present=(0, 1), ranks=(2, 2))
     large = assignment(1, (0, 1, 2, 3), layers=4)
     return start, small, large
@@ -111,14 +111,14 @@ def test_inclusivefl_shares_all_but_each_sizes_last_layer_and_head() -> None:
     start, small, large = inclusive()
     made = strategy("inclusivefl", {"step": 2})
     answers = [
-        (small, answer(small, made.send(start, small), 1.0, examples=10)),
-        (large, answer(large, made.send(start, large), 3.0, examples=30)),
+        (small, answer(small, made.send(start, small, FOUR), 1.0, examples=10)),
+        (large, answer(large, made.send(start, large, FOUR), 3.0, examples=30)),
     ]
-    after = made.merge(start, answers)
+    after = made.merge(start, answers, FOUR)
     assert firsts(after.adapter) == [12.5, 14, 15, 16]
-    assert firsts(made.send(after, small)) == [12.5, 12]
+    assert firsts(made.send(after, small, FOUR)) == [12.5, 12]
     assert float(after.adapter.head["classifier.weight"][0, 0]) == 3
-    assert float(made.send(after, small).head["classifier.weight"][0, 0]) == 1
+    assert float(made.send(after, small, FOUR).head["classifier.weight"][0, 0]) == 1
 
 
 def test_inclusivefl_distills_the_larger_models_update_a_round_later() -> None:
@@ -128,8 +128,10 @@ def test_inclusivefl_distills_the_larger_models_update_a_round_later() -> None:
     made = strategy("inclusivefl", {"step": 2})
 
     def one_round(state: ServerState, number: int) -> ServerState:
-        answers = [(a, answer(a, made.send(state, a), fill, round=number)) for a, fill in ((small, 1.0), (large, 3.0))]
-        return made.merge(state, answers)
+        answers = [
+            (a, answer(a, made.send(state, a, FOUR), fill, round=number)) for a, fill in ((small, 1.0), (large, 3.0))
+        ]
+        return made.merge(state, answers, FOUR)
 
     first = one_round(start, 1)
     assert {name: np.unique(value).tolist() for name, value in first.memo.items() if name.startswith("momentum")} == {
@@ -137,28 +139,49 @@ def test_inclusivefl_distills_the_larger_models_update_a_round_later() -> None:
         "momentum-2.q.b": [3.0],
     }
     second = one_round(first, 2)
-    np.testing.assert_allclose(firsts(made.send(second, small)), [10 + 2 + 2, 11 + 1 + 1.4], **TOLERANCE)
+    np.testing.assert_allclose(firsts(made.send(second, small, FOUR)), [10 + 2 + 2, 11 + 1 + 1.4], **TOLERANCE)
     np.testing.assert_allclose(firsts(second.adapter), [14, 17, 18, 19], **TOLERANCE)
-    alone = made.merge(first, [(small, answer(small, made.send(first, small), 1.0))])
+    alone = made.merge(first, [(small, answer(small, made.send(first, small, FOUR), 1.0))], FOUR)
     assert not any(name.startswith("momentum") for name in alone.memo)
+
+
+def test_what_is_distilled_is_the_mean_over_the_larger_models_layers_from_the_smaller_ones_last_on() -> None:
+    """The large model's layers gain 1, 10, 100, 1000: m = (10 + 100 + 1000) / (4 - 2 + 1) = 370. A round later the small
+    one's last layer gains 0.8 * 1 + 0.2 * 370 = 74.8."""
+    start, small, large = inclusive()
+    made = strategy("inclusivefl", {"step": 2})
+    even = answer(large, made.send(start, large, FOUR), 1.0)
+    grown = {
+        layer: {t: Lora(pair.a * 10**layer, pair.b * 10**layer) for t, pair in pairs.items()}
+        for layer, pairs in even.delta.layers.items()
+    }
+    uneven = replace(even, delta=replace(even.delta, layers=grown))
+    first = made.merge(start, [(small, answer(small, made.send(start, small, FOUR), 1.0)), (large, uneven)], FOUR)
+    np.testing.assert_allclose(first.memo["momentum-2.q.a"], 370.0)
+    second = made.merge(first, [(small, answer(small, made.send(first, small, FOUR), 1.0))], FOUR)
+    before, after = (firsts(made.send(state, small, FOUR)) for state in (first, second))
+    np.testing.assert_allclose(after[1] - before[1], 0.8 + 0.2 * 370, **TOLERANCE)
+    np.testing.assert_allclose(after[0] - before[0], 1.0, **TOLERANCE)
 
 
 def test_inclusivefl_without_momentum_and_with_one_head_is_fedras_baseline() -> None:
     start, small, large = inclusive()
     made = strategy("inclusivefl", {"step": 2, "momentum": 0.0, "share_head": True})
-    start = rounds.begin(made, start.adapter, world(pricing(), layers=4, rank=2))
+    start = rounds.begin(made, start.adapter, FOUR)
     for number in (1, 2):
-        answers = [(a, answer(a, made.send(start, a), fill, round=number)) for a, fill in ((small, 1.0), (large, 3.0))]
-        start = made.merge(start, answers)
-    assert firsts(made.send(start, small)) == [14, 13]
-    assert float(made.send(start, small).head["classifier.weight"][0, 0]) == 4
+        answers = [
+            (a, answer(a, made.send(start, a, FOUR), fill, round=number)) for a, fill in ((small, 1.0), (large, 3.0))
+        ]
+        start = made.merge(start, answers, FOUR)
+    assert firsts(made.send(start, small, FOUR)) == [14, 13]
+    assert float(made.send(start, small, FOUR).head["classifier.weight"][0, 0]) == 4
     assert float(start.adapter.head["classifier.weight"][0, 0]) == 4
 
 
 def test_a_size_nobody_has_this_round_keeps_its_own() -> None:
     start, small, large = inclusive()
     made = strategy("inclusivefl", {"step": 2})
-    after = made.merge(start, [(small, answer(small, made.send(start, small), 1.0))])
+    after = made.merge(start, [(small, answer(small, made.send(start, small, FOUR), 1.0))], FOUR)
     assert firsts(after.adapter) == [11, 11, 12, 13]
     assert (after.adapter.head["classifier.weight"] == 0).all()
-    assert firsts(made.send(after, small)) == [11, 12]
+    assert firsts(made.send(after, small, FOUR)) == [11, 12]

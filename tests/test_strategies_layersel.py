@@ -78,11 +78,11 @@ def test_layersel_as_published_probes_every_layer_and_counts_what_does_not_fit()
     made, known = strategy("layersel:paper"), everyone(2, memory_policy="flag")
     there = fleet(3, 12)
     done = plan(made, begin(made, known), there, known)
-    assert [len(a.trained) for a, _ in done.survey] == [12, 12]
+    assert [len(probe.assignment.trained) for probe in done.survey] == [12, 12]
     assert [len(a.trained) for a in done.assignments] == [3, 12]
     assert done.over_memory == (0,)
     strict = plan(made, begin(made, known), there, everyone(2))
-    assert [a.device for a, _ in strict.survey] == [1]
+    assert [probe.assignment.device for probe in strict.survey] == [1]
 
 
 def test_layersel_strict_stays_among_the_layers_that_a_probe_fits() -> None:
@@ -96,10 +96,13 @@ def test_the_probe_is_on_the_clock_and_costs_one_batch_at_full_depth() -> None:
     there = fleet(12, 12)
     done, _, outcome = run(made, begin(made, known), there, known)
     one_step = estimate(replace(planned("fedlora", 12)[0], steps=1), COST, there[1]).seconds
-    assert done.survey[1][1].seconds == pytest.approx(one_step)
+    assert done.survey[1].seconds == pytest.approx(one_step)
     training = max(outcome.seconds.values())
     assert outcome.timing.round_seconds == pytest.approx(training + one_step)
     assert outcome.state.clock_seconds == outcome.timing.round_seconds
+    assert outcome.state.mean_seconds == pytest.approx(
+        np.mean(list(outcome.seconds.values())) + np.mean([p.seconds for p in done.survey])
+    )
 
 
 def test_the_probe_counts_in_traffic_and_energy_and_not_as_waiting() -> None:
@@ -108,7 +111,7 @@ def test_the_probe_counts_in_traffic_and_energy_and_not_as_waiting() -> None:
     done, _, outcome = run(made, begin(made, known), there, known)
     none = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
     kept = facts.round_facts(done, outcome, there, none, {})
-    everything = [e for _, e in (*done.asked, *done.survey)]
+    everything = [*(e for _, e in done.asked), *(probe.estimate for probe in done.survey)]
     assert kept.download_bytes == sum(e.download_bytes for e in everything)
     assert kept.upload_bytes == sum(e.upload_bytes for e in everything)
     assert np.mean([row["wait_seconds"] for row in kept.assignments]) == pytest.approx(outcome.timing.mean_wait_seconds)

@@ -14,7 +14,7 @@ from fedquad.fleets.partition import partition
 from fedquad.learn import evaluate, loop, model, tokens
 from fedquad.learn.model import Trainee
 from fedquad.learn.tokens import Encoded
-from fedquad.prices.cost import CostModel, cost_model
+from fedquad.prices.cost import CostModel, cost_model, estimate
 from fedquad.rounds import adapters
 from fedquad.rounds import round as rounds
 from fedquad.spec import CostSpec, DataSpec, ModelSpec, TrainingSpec
@@ -79,16 +79,18 @@ def learn(bench: Bench, method: str) -> float:
             round=number,
             based_on=adapters.digest(sent),
         )
-        return replace(done, report=replace(done.report, seconds=0.0))  # charge what the cost model says
+        seconds = estimate(assignment, bench.cost, there[assignment.device]).seconds
+        return replace(done, report=replace(done.report, seconds=seconds))  # charge what the cost model says
 
+    there = fleet(*DEPTHS, cost=bench.cost)
     state = rounds.begin(made, adapters.initial(bench.trainee.layout, 16, seed=0), known)
     for _ in range(ROUNDS):
-        _, _, outcome = run(made, state, fleet(*DEPTHS, cost=bench.cost), known, answer)
+        _, _, outcome = run(made, state, there, known, answer)
         assert outcome.failures == {}
         assert all(math.isfinite(loss) for loss in outcome.losses.values())
         state = outcome.state
     assert state.round == ROUNDS
-    scores = evaluate.evaluate(bench.trainee, made.view(state), bench.test, 0, len(bench.test), batch=100)
+    scores = evaluate.evaluate(bench.trainee, made.view(state, known), bench.test, 0, len(bench.test), batch=100)
     assert math.isfinite(scores.loss)
     return evaluate.accuracy(scores.confusion)
 

@@ -31,7 +31,7 @@ def one_round(method: str, master: Adapter, answer: Callable[[Assignment, Adapte
     start = rounds.begin(made, master, known)
     planned, _, outcome = run(made, start, fleet(LAYERS, LAYERS, LAYERS), known, answer)
     assert [a.trained for a in planned.assignments] == [tuple(range(LAYERS))] * 3
-    return made.view(outcome.state)
+    return made.view(outcome.state, known)
 
 
 def assert_same(found: Adapter, wanted: Adapter, tolerance: float) -> None:

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
 SCHEMA = 1
+LOCKED_ROUNDS = 5  # of one depth for all, after which a method that adapts depth is said not to
 ROUND_FIGURES = (
     "round", "accuracy", "loss", "round_seconds", "elapsed_seconds", "mean_wait_seconds", "upload_bytes", "download_bytes",
     "energy_joules", "memory_violations", "participants", "failures", "mean_depth", "mean_quantized",
@@ -59,8 +60,11 @@ class RoundFacts:
     mean_depth: float
     mean_quantized: float
     holders: tuple[int, ...]  # n_l: devices that trained each layer
-    gradient_norms: tuple[float, ...]
+    gradient_norms: tuple[float | None, ...]  # None where nobody has trained the layer yet
     assignments: tuple[Mapping[str, Any], ...]
+    survey: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # who was asked to measure before planning, how long it took, why it failed
     state_digest: str
     adapter_digest: str
     wall_train_seconds: float = 0.0
@@ -87,7 +91,7 @@ def round_facts(
     layers = len(outcome.state.gradient_norms)
     answered = [a for a, _ in asked if a.device not in outcome.failures]
     waits = _waits(plan, outcome)
-    spent = [*(e for _, e in asked), *(e for _, e in plan.survey)]
+    spent = [*(e for _, e in asked), *(probe.estimate for probe in plan.survey)]
     idle = sum(float(statuses.idle_watts[device]) * wait for device, wait in waits.items())
     return RoundFacts(
         round=plan.round,
@@ -102,7 +106,8 @@ def round_facts(
         elapsed_seconds=outcome.state.clock_seconds,
         mean_wait_seconds=outcome.timing.mean_wait_seconds,
         mean_seconds=outcome.timing.mean_seconds,
-        upload_bytes=sum(e.upload_bytes for a, e in (*asked, *plan.survey) if a.device not in outcome.failures),
+        upload_bytes=sum(e.upload_bytes for a, e in asked if a.device not in outcome.failures)
+        + sum(probe.estimate.upload_bytes for probe in plan.survey if not probe.failure),
         download_bytes=sum(e.download_bytes for e in spent),
         energy_joules=sum(e.joules for e in spent) + idle,
         memory_violations=len(plan.over_memory),
@@ -113,8 +118,9 @@ def round_facts(
         mean_depth=float(np.mean(depths)) if depths else 0.0,
         mean_quantized=float(np.mean([len(a.quantized) for a, _ in asked])) if asked else 0.0,
         holders=tuple(sum(layer in a.trained for a in answered) for layer in range(layers)),
-        gradient_norms=tuple(float(norm) for norm in outcome.state.gradient_norms),
+        gradient_norms=tuple(float(n) if math.isfinite(n) else None for n in outcome.state.gradient_norms),
         assignments=tuple(_rows(plan, outcome, statuses)),
+        survey=tuple({"device": p.assignment.device, "seconds": p.seconds, "failure": p.failure} for p in plan.survey),
         state_digest=state_digest(outcome.state),
         adapter_digest=adapters.digest(outcome.state.adapter),
         **walls,
@@ -123,7 +129,7 @@ def round_facts(
 
 def _waits(plan: Plan, outcome: Outcome) -> dict[int, float]:
     """Seconds that each asked device waited for the others, its survey counted as work."""
-    surveyed = {a.device: e.seconds for a, e in plan.survey}
+    surveyed = {probe.assignment.device: probe.seconds for probe in plan.survey}
     busy = {a.device: surveyed.get(a.device, 0.0) + outcome.seconds.get(a.device, 0.0) for a, _ in plan.asked}
     return {device: outcome.timing.round_seconds - seconds for device, seconds in busy.items()}
 
@@ -149,6 +155,13 @@ def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str
             "peak_bytes": estimate.peak_bytes,
             "failure": outcome.failures.get(a.device, ""),
         }
+
+
+def locked_depth(last: Collection[Mapping[str, Any]]) -> int | None:
+    """The depth that all devices had in each of the last LOCKED_ROUNDS rounds, if it was one: such a fleet trains as FedLoRA does."""
+    depths = {len(row["trained"]) for facts in last for row in facts["assignments"]}
+    is_fleet = all(len(facts["assignments"]) > 1 for facts in last)
+    return depths.pop() if len(last) == LOCKED_ROUNDS and is_fleet and len(depths) == 1 else None
 
 
 def arm_summary(

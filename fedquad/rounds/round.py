@@ -4,20 +4,33 @@
 
 A device that fails, answers late or wrongly is a value with a reason, never an exception; a round in which fewer than the quorum
 answered leaves the state as it was.
+
+What a device's time is predicted from is corrected by what it took before (pace.py), before any method plans: all methods plan in
+the devices' own seconds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedquad import rng
 from fedquad.errors import MethodError
 from fedquad.prices import cost
-from fedquad.rounds import adapters, clock
-from fedquad.rounds.refuse import refusal
+from fedquad.rounds import adapters, clock, pace
+from fedquad.rounds.ledger import Ledger
 from fedquad.rounds.strategy import Strategy, World
-from fedquad.types import Adapter, Assignment, CostEstimate, Floats, ServerState, Statuses, Update
+from fedquad.types import Adapter, Assignment, CostEstimate, ServerState, Statuses, Update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one device was asked to measure before planning, and how that went."""
+
+    assignment: Assignment
+    estimate: CostEstimate
+    seconds: float
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +43,7 @@ class Plan:
     estimates: tuple[CostEstimate, ...]
     refused: Mapping[int, str]  # device -> why it is not asked (strict memory)
     over_memory: tuple[int, ...]  # devices whose assignment or survey exceeds their memory
-    survey: tuple[tuple[Assignment, CostEstimate], ...] = ()  # what was measured before planning, priced
+    survey: tuple[Probe, ...] = ()  # what was measured before planning
 
     @property
     def size(self) -> int:
@@ -64,7 +77,8 @@ def begin(strategy: Strategy, master: Adapter, world: World) -> ServerState:
         round=0,
         adapter=adapter,
         memo=strategy.init(adapter, world),
-        gradient_norms=np.ones(world.layers),
+        gradient_norms=np.full(world.layers, np.nan),
+        pace=np.full(len(world.examples), np.nan),
         mean_seconds=0.0,
         clock_seconds=0.0,
     )
@@ -94,13 +108,13 @@ def plan_round(
     *,
     seed: int,
     attempt: int = 0,
-    surveyed: tuple[tuple[Assignment, CostEstimate], ...] = (),
+    surveyed: tuple[Probe, ...] = (),
 ) -> Plan:
     """Let the method plan, check that the plan keeps its contract, and price every assignment."""
-    number = state.round + 1
-    assignments = tuple(strategy.plan(state, statuses, world, rng.stream(seed, attempt, number, "plan")))
+    number, own = state.round + 1, pace.in_own_seconds(statuses, state.pace)
+    assignments = tuple(strategy.plan(state, own, world, rng.stream(seed, attempt, number, "plan")))
     check_plan(assignments, statuses, world)
-    estimates = tuple(cost.estimate(a, world.cost, statuses[a.device]) for a in assignments)
+    estimates = tuple(cost.estimate(a, world.cost, own[a.device]) for a in assignments)
     over = _over_memory(zip(assignments, estimates), statuses)
     refused = {}
     if world.memory_policy == "strict":
@@ -115,7 +129,7 @@ def plan_round(
         assignments=assignments,
         estimates=estimates,
         refused=refused,
-        over_memory=tuple(sorted(over | _over_memory(surveyed, statuses))),
+        over_memory=tuple(sorted(over | _over_memory(((p.assignment, p.estimate) for p in surveyed), statuses))),
         survey=surveyed,
     )
 
@@ -124,9 +138,10 @@ def plan_survey(
     strategy: Strategy, state: ServerState, statuses: Statuses, world: World
 ) -> tuple[tuple[Assignment, CostEstimate], ...]:
     """What the method wants measured before it plans, priced; under strict memory only what fits."""
-    wanted = tuple(strategy.survey(state, statuses, world))
+    own = pace.in_own_seconds(statuses, state.pace)
+    wanted = tuple(strategy.survey(state, own, world))
     check_plan(wanted, statuses, world, least_steps=0)
-    priced = tuple((a, cost.estimate(a, world.cost, statuses[a.device])) for a in wanted)
+    priced = tuple((a, cost.estimate(a, world.cost, own[a.device])) for a in wanted)
     over = _over_memory(priced, statuses) if world.memory_policy == "strict" else set()
     return tuple((a, e) for a, e in priced if a.device not in over)
 
@@ -166,6 +181,7 @@ def finish_round(
     plan: Plan,
     sent: Mapping[int, str],
     updates: Iterable[Update],
+    world: World,
     *,
     quorum: float,
 ) -> Outcome:
@@ -173,70 +189,45 @@ def finish_round(
 
     `sent` maps each device to the digest of what it started from. Without a quorum the adapter stays as it was; only time passes.
     """
-    ledger = _Ledger()
-    merged = strategy.merge(state, ledger.accept(plan, state, sent, updates))
-    asked = len(plan.asked)
+    ledger = Ledger()
+    answers = ledger.accept(plan.asked, plan.round, state.adapter, sent, updates)
+    merged = strategy.merge(state, answers, world)
+    for _ in answers:  # what a merge left unread is in the ledger all the same
+        pass
     rests = strategy.may_rest and not plan.assignments
-    is_quorate = rests or (ledger.answered > 0 and ledger.answered >= quorum * asked)
-    timing = clock.barrier(list(ledger.seconds.values()), [device not in ledger.failures for device in ledger.seconds])
-    surveyed = clock.barrier([e.seconds for _, e in plan.survey], [True] * len(plan.survey))
-    timing = clock.Timing(
-        round_seconds=timing.round_seconds + surveyed.round_seconds,
-        mean_seconds=timing.mean_seconds + surveyed.mean_seconds,
-        mean_wait_seconds=timing.mean_wait_seconds + surveyed.mean_wait_seconds,
-    )
-    elapsed = state.clock_seconds + timing.round_seconds
-    after = replace(state, clock_seconds=elapsed)
+    is_quorate = rests or (len(ledger.accepted) > 0 and len(ledger.accepted) >= quorum * plan.size)
+    timing = _timing(plan, ledger)
+    after = replace(state, clock_seconds=state.clock_seconds + timing.round_seconds)
     if is_quorate:
+        memo = merged.memo
+        for assignment, _, report in ledger.accepted:
+            memo = strategy.note(memo, assignment, report)
         after = replace(
             merged,
             round=plan.round,
+            memo=memo,
             gradient_norms=ledger.mean_norms(state.gradient_norms),
+            pace=pace.after(state.pace, ((e, r.seconds, a.device) for a, e, r in ledger.accepted)),
             mean_seconds=state.mean_seconds if rests else timing.mean_seconds,
-            clock_seconds=elapsed,
+            clock_seconds=after.clock_seconds,
         )
-    failures = {**plan.refused, **ledger.failures}
     return Outcome(
         state=after,
         timing=timing,
-        failures=failures,
+        failures={**plan.refused, **ledger.failures},
         seconds=ledger.seconds,
-        losses=ledger.losses,
-        answered=ledger.answered,
+        losses={a.device: r.loss for a, _, r in ledger.accepted},
+        answered=len(ledger.accepted),
         is_quorate=is_quorate,
     )
 
 
-@dataclass(slots=True)
-class _Ledger:
-    """Notes of one pass over the updates."""
-
-    answered: int = 0
-    failures: dict[int, str] = field(default_factory=dict)
-    seconds: dict[int, float] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
-    norms: dict[int, list[float]] = field(default_factory=dict)
-
-    def accept(
-        self, plan: Plan, state: ServerState, sent: Mapping[int, str], updates: Iterable[Update]
-    ) -> Iterator[tuple[Assignment, Update]]:
-        """Pass on the updates that answer their assignments; write down why the others do not."""
-        for (assignment, estimate), update in zip(plan.asked, updates, strict=True):
-            device = assignment.device
-            reason = update.report.failure or refusal(update, assignment, plan.round, sent[device], state.adapter)
-            self.seconds[device] = update.report.seconds or estimate.seconds
-            if reason:
-                self.failures[device] = reason
-                continue
-            self.answered += 1
-            self.losses[device] = update.report.loss
-            for layer, norm in update.gradient_norms.items():
-                self.norms.setdefault(layer, []).append(norm)
-            yield assignment, update
-
-    def mean_norms(self, before: Floats) -> Floats:
-        """g_l: mean over the holders; a layer nobody trained keeps its last value, else it would never return (decision 8)."""
-        norms = before.copy()
-        for layer, values in self.norms.items():
-            norms[layer] = np.mean(values)
-        return norms
+def _timing(plan: Plan, ledger: Ledger) -> clock.Timing:
+    """The round's time: a survey lasts until its last answer too, and comes before."""
+    trained = clock.barrier(list(ledger.seconds.values()), [one not in ledger.failures for one in ledger.seconds])
+    surveyed = clock.barrier([probe.seconds for probe in plan.survey], [not probe.failure for probe in plan.survey])
+    return clock.Timing(
+        round_seconds=trained.round_seconds + surveyed.round_seconds,
+        mean_seconds=trained.mean_seconds + surveyed.mean_seconds,
+        mean_wait_seconds=trained.mean_wait_seconds + surveyed.mean_wait_seconds,
+    )

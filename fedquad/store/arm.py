@@ -205,9 +205,6 @@ class ArmFolder:
         """The last round there is a manifest of; whether it is sound is `manifests`' to say."""
         return max(manifest.numbers(self.state_path), default=0)
 
-    def clear_spool(self) -> None:
-        shutil.rmtree(self.spool_path, ignore_errors=True)
-
     def rewind(self, number: int) -> Path:
         """Set the rounds after this one aside, the last first, so that a kill leaves a whole history."""
         aside = self.path / f"aside-{datetime.now():%Y%m%d-%H%M%S-%f}"
@@ -277,9 +274,6 @@ class OpenArm:
         self.progress.add(document["facts"], document[files.SEAL])
         files.append_line(self.folder.lines_path, document["facts"])
         self._prune(keep_every)
-
-    def clear_spool(self) -> None:
-        self.folder.clear_spool()
 
     def _prune(self, keep_every: int) -> None:
         """Keep the tensors of the last two rounds, the best and every N."""

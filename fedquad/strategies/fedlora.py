@@ -51,6 +51,6 @@ def top_layers(world: World, device: int, depth: int, round: int, quantized: int
         trained=tuple(range(lowest, world.layers)),
         quantized=tuple(range(lowest, lowest + quantized)),
         ranks=(world.rank,) * world.layers,
-        steps=world.steps(device),
+        steps=int(world.steps[device]),
         learning_rate=world.learning_rate(round),
     )

@@ -42,14 +42,13 @@ def strategy(
         choices = selection.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
         return assignments(choices, there, world, state.round + 1)
 
-    return Strategy(plan=plan)
+    return Strategy(plan=plan, adapts_depth=True)
 
 
 def describe(statuses: Statuses, world: World) -> selection.Devices:
     """The participants in ACS's terms."""
     there = np.array(statuses.participants, dtype=np.int64)
-    steps = np.array([world.steps(device) for device in statuses.participants], dtype=np.int64)
-    return selection.describe(world.cost, statuses, steps, there)
+    return selection.describe(world.cost, statuses, world.steps[there], there)
 
 
 def constants_of(world: World, is_quantizing: bool) -> Constants:

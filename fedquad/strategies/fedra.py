@@ -63,6 +63,6 @@ def submodel(world: World, device: int, layers: tuple[int, ...], round: int) -> 
         present=layers,
         trained=layers,
         ranks=(world.rank,) * len(layers),
-        steps=world.steps(device),
+        steps=int(world.steps[device]),
         learning_rate=world.learning_rate(round),
     )

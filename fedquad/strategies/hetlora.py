@@ -26,9 +26,9 @@ from fedquad.errors import one_of
 from fedquad.prices.cost import peak_bytes
 from fedquad.rounds import aggregate
 from fedquad.rounds.aggregate import Totals
-from fedquad.rounds.strategy import Answers, MemoryPolicy, Strategy, World
+from fedquad.rounds.strategy import MemoryPolicy, Strategy, World
 from fedquad.strategies.fedlora import depths_that_fit, top_layers
-from fedquad.types import Adapter, Assignment, Ints, Local, Memo, ServerState, Statuses
+from fedquad.types import Adapter, Assignment, Ints, Local, Memo, Report, ServerState, Statuses
 
 VARIANTS = ("strict", "ignore")
 WEIGHTINGS = {"sparsity": aggregate.by_lora_norm, "uniform": aggregate.uniform}
@@ -65,17 +65,27 @@ def strategy(
                 assignments.append(_at_rank(top, fitting, min(least_rank, fitting), gamma, penalty))
         return tuple(assignments)
 
-    def combine(state: ServerState, answers: Answers) -> ServerState:
-        totals, caps = Totals(), np.array(state.memo[CAPS])
-        for assignment, update in answers:
-            totals.add(state.adapter, update.delta, WEIGHTINGS[weighting](assignment, update.report))
-            held = {pair.rank for pairs in update.delta.layers.values() for pair in pairs.values()}
-            if held and max(held) < assignment.ranks[0]:
-                caps[assignment.device] = max(held)
-        return replace(state, adapter=aggregate.zero_padded(state.adapter, totals), memo={CAPS: caps})
+    def apply(state: ServerState, totals: Totals, world: World) -> ServerState:
+        return replace(state, adapter=aggregate.zero_padded(state.adapter, totals))
+
+    def note(memo: Memo, assignment: Assignment, report: Report) -> Memo:
+        kept = max(report.ranks, default=assignment.ranks[0])
+        if kept >= assignment.ranks[0]:
+            return memo
+        caps = np.array(memo[CAPS])
+        caps[assignment.device] = kept
+        return {**memo, CAPS: caps}
 
     policy: MemoryPolicy = "flag" if variant == "ignore" else "strict"
-    return Strategy(plan=plan, init=init, combine=combine, memory_policy=policy, rank_factor=most)
+    return Strategy(
+        plan=plan,
+        init=init,
+        weigh=WEIGHTINGS[weighting],
+        apply=apply,
+        note=note,
+        memory_policy=policy,
+        rank_factor=most,
+    )
 
 
 def ranks_of(depths: Ints, layers: int, least: int, most: int) -> Ints:

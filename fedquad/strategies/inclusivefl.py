@@ -49,13 +49,13 @@ def strategy(
         there = [device for device in statuses.participants if chosen[device]]
         return tuple(submodel(world, device, tuple(range(chosen[device])), state.round + 1) for device in there)
 
-    def send(state: ServerState, assignment: Assignment) -> Adapter:
+    def send(state: ServerState, assignment: Assignment, world: World) -> Adapter:
         size = len(assignment.present)
         own, common = own_of(state, size), adapters.for_assignment(state.adapter, assignment)
         return Adapter(layers={**common.layers, **own.layers}, head=own.head)
 
-    def combine(state: ServerState, answers: Answers) -> ServerState:
-        return merge(state, answers, sizes_of(len(state.adapter.layers), step), momentum, share_head)
+    def combine(state: ServerState, answers: Answers, world: World) -> ServerState:
+        return merge(state, answers, sizes_of(world.layers, step), momentum, share_head)
 
     return Strategy(plan=plan, init=init, send=send, combine=combine)
 

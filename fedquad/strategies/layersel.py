@@ -18,6 +18,8 @@ solved by block-coordinate ascent, from each device's own choice and from the ch
 of the others'. Ties go to the layer nearest the output.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedquad.rounds import aggregate
@@ -111,13 +113,5 @@ def _best(gains: Floats, budget: int) -> Bools:
 
 def _selected(world: World, device: int, layers: Ints | range, round: int, probe: Local | None = None) -> Assignment:
     """Train these layers of the whole model, or only probe them."""
-    whole = top_layers(world, device, 0, round)
-    return Assignment(
-        device=device,
-        present=whole.present,
-        trained=tuple(int(layer) for layer in layers),
-        ranks=whole.ranks,
-        steps=0 if probe else whole.steps,
-        learning_rate=whole.learning_rate,
-        local=probe or Local(),
-    )
+    whole = replace(top_layers(world, device, 0, round), trained=tuple(int(layer) for layer in layers))
+    return replace(whole, steps=0, local=probe) if probe else whole

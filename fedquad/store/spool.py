@@ -1,0 +1,54 @@
+"""What a round sends out and what comes back of it, on disk while the round lasts; worth nothing afterwards.
+
+sent-1f3a....safetensors    what devices start from, each content once
+device-0007.safetensors     a device's delta
+device-0007.json            its answer; written last, so an answer that is there is whole
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedquad import wire
+from fedquad.rounds import adapters
+from fedquad.store import files
+from fedquad.types import Adapter, Update
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """The spool of one arm."""
+
+    path: Path
+
+    def clear(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def send(self, adapter: Adapter) -> tuple[str, str]:
+        """Write an adapter where devices read it, and return where, with its digest; the same content is written once."""
+        tensors = adapters.flatten(adapter)
+        digest = adapters.tensors_digest(tensors)
+        path = self.path / f"sent-{digest[:16]}.safetensors"
+        if not path.exists():
+            files.write_tensors(path, tensors)
+        return str(path), digest
+
+    def out(self, kind: str, device: int) -> str:
+        """Where a device's delta goes."""
+        return str(self._stem(kind, device).with_suffix(".safetensors"))
+
+    def put(self, kind: str, device: int, answer: Mapping[str, Any]) -> None:
+        files.write_json(self._stem(kind, device).with_suffix(".json"), answer)
+
+    def updates(self, devices: Iterable[int], kind: str = "device") -> Iterator[Update]:
+        """The answers of some devices, in that order, one in memory at a time."""
+        for device in devices:
+            stem = self._stem(kind, device)
+            answer = files.read_json(stem.with_suffix(".json"))
+            tensors = {} if answer["report"]["failure"] else files.read_tensors(stem.with_suffix(".safetensors"))
+            yield wire.update(answer, tensors)
+
+    def _stem(self, kind: str, device: int) -> Path:
+        return self.path / f"{kind}-{device:04d}"

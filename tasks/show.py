@@ -1,0 +1,43 @@
+"""Show a finished round in Prefect: its devices as a table, the arm's place in the campaign as a progress bar."""
+
+import re
+
+from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
+
+from fedquad.rounds.facts import RoundFacts
+from tasks.session import Arm
+
+
+async def show(arm: Arm, facts: RoundFacts) -> None:
+    """Make the round's table artifact and move the arm's progress artifact."""
+    rows = [
+        {
+            "device": row["device"],
+            "class": row["class"],
+            "mode": row["mode"],
+            "depth": len(row["trained"]),
+            "quantized": len(row["quantized"]),
+            "seconds": round(row["seconds"], 1),
+            "waiting": round(row["wait_seconds"], 1),
+            "failure": row["failure"],
+        }
+        for row in facts.assignments
+    ]
+    key = artifact_key(arm)
+    said = (
+        f"{arm.name}, round {facts.round}: accuracy {facts.accuracy:.4f}, {facts.round_seconds:.0f} s, "
+        f"waiting {facts.mean_wait_seconds:.0f} s"
+    )
+    await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)
+    percent = 100.0 * facts.round / arm.spec.rounds
+    if arm.progress is None:
+        arm.progress = await acreate_progress_artifact(
+            progress=percent, key=f"{key}-progress", description=f"{arm.name}: rounds done"
+        )
+    else:
+        await aupdate_progress_artifact(artifact_id=arm.progress, progress=percent)
+
+
+def artifact_key(arm: Arm) -> str:
+    """Artifact keys are lower-case words with dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{arm.campaign}-{arm.name}".lower()).strip("-")
