@@ -33,7 +33,7 @@ quick: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
 
 bench: setup
 	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.activation_models import batch_of, build, place, quiet
 from benchmarks.rows import arguments, record
-from fedquad.learn.activations import compress
+from fedquad.learn.activations.compress import compress
 from fedquad.learn.activations.meta import CudaOperators
 
 BATCH = 32

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.activation_models import batch_of, build, quiet
 from benchmarks.rows import arguments, record
-from fedquad.learn.activations import compress
+from fedquad.learn.activations.compress import compress
 from fedquad.rounds import adapters
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from fedquad_kernels import block_dequantize, block_quantize, gelu_code, pack_bits
+from fedquad_kernels.bits import pack_bits
+from fedquad_kernels.gelu import gelu_code
+from fedquad_kernels.int8_block import block_dequantize, block_quantize
 
 from benchmarks.activation_models import batch_of, build, place, quiet
 from benchmarks.rows import arguments, record
-from fedquad.learn.activations import compress
+from fedquad.learn.activations.compress import compress
 
 MODES = ("plain", "compressed", "checkpointed")
 Timer = Callable[[Callable[[], object]], float]

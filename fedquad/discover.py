@@ -70,6 +70,23 @@ def remark(method: str) -> str:
     return str(getattr(_module(name), "REMARK", "")) if name in strategies() else ""
 
 
+def is_file(method: str) -> bool:
+    """Whether a method is a file somebody names, rather than one that is installed."""
+    return _name(method).endswith(".py")
+
+
+def source(method: str) -> Path | None:
+    """The file a method's code comes from; None for the package's own, which versions tell."""
+    name = _name(method)
+    if name in modules("fedquad.strategies"):
+        return None
+    return Path(name) if is_file(method) else Path(str(_module(name).__file__))
+
+
+def _name(method: str) -> str:
+    return method.rpartition(":")[0] if ":" in method else method
+
+
 def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
     """Make the strategy that `fedlora:oracle` names, with its hyper-parameters."""
     name, _, variant = method.rpartition(":") if ":" in method else (method, "", "")

@@ -15,10 +15,21 @@ from fedquad.errors import SpecError
 from fedquad.spec import CampaignSpec
 
 
-def read_yaml(text: str, where: str) -> dict[str, Any]:
+class _WithoutAliases(yaml.SafeLoader):
+    """Refuses aliases: nested ones make gigabytes of a page of text, and what we write has none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str, where: str, has_aliases: bool = True) -> dict[str, Any]:
     """Parse a YAML mapping; `where` names the source in errors."""
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, yaml.SafeLoader if has_aliases else _WithoutAliases)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # of its constructors
+        raise SpecError(f"{where} holds a value that is none: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

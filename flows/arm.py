@@ -24,7 +24,7 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
     try:
         work = open_arm(session, label, seed)
         tracking: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
-        while not is_finished(session.spec, work.folder.rounds(), until):
+        while not is_finished(session.spec, work.folder.progress, until):
             check_room(work.folder.path)
             await play(work, STEPS)
             await tracking  # MLflow hears of a round while the next one trains
@@ -35,4 +35,4 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
         announce("arm-failed", label=label, seed=seed, reason=str(error))
         return Failed(message=str(error))
     announce("arm-finished", label=label, seed=seed)
-    return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.rounds()[-1]['accuracy']:.4f}")
+    return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.progress.last_accuracy:.4f}")

@@ -17,7 +17,7 @@ from flows import edge
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
-from tasks.prepare import current, is_finished, opened
+from tasks.prepare import current, is_finished, open_arm, opened
 from tasks.progress import announce
 from tasks.session import CURRENT, Session
 from tasks.track import Tracker
@@ -99,7 +99,7 @@ async def _run_arms(
     open_arms = [
         (label, seed)
         for label, seed in planned
-        if not is_finished(session.spec, session.folder.arm(label, seed).rounds(), until)
+        if not is_finished(session.spec, session.folder.arm(label, seed).progress(), until)
     ]
     states = await asyncio.gather(*(run_one(label, seed) for label, seed in open_arms))
     return dict(zip(open_arms, states))
@@ -107,6 +107,9 @@ async def _run_arms(
 
 def _close(session: Session, planned: list[tuple[str, int]]) -> dict[str, Any]:
     """Write the summary and send MLflow what it has not got yet."""
+    for label, seed in planned:
+        if is_finished(session.spec, session.folder.arm(label, seed).progress()):
+            open_arm(session, label, seed)  # which makes its exports again where a kill left old ones
     summary = session.folder.write_summary()
     methods = {a.name: a.method for a in session.spec.arms}
     for label, seed in planned:

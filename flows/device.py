@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow
 
+from fedquad.learn.jobs import Open, Train, expect
 from fedquad.learn.worker import Worker
 from fedquad.store import files
 
@@ -21,9 +22,9 @@ async def device(opening: dict[str, Any], job: dict[str, Any]) -> None:
         opening: How to load the model and the data.
         job: The assignment, and the files it starts from and ends in.
     """
-    worker = Worker()
-    worker.open(opening)
+    train, worker = expect(Train, job), Worker()
+    worker.open(expect(Open, opening))
     began = time.monotonic()
-    answer = worker.train(job)
+    answer = worker.train(train)
     answer["report"]["seconds"] = time.monotonic() - began
-    files.write_json(Path(job["out"]).with_suffix(".answer.json"), answer)
+    files.write_json(Path(train.out).with_suffix(".answer.json"), answer)

@@ -1,8 +1,8 @@
 """Send every device its adapter and configuration, and spool the answers as they arrive."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
+from fedquad.learn.jobs import Train
 from fedquad.rounds.round import Plan
 from fedquad.types import Assignment, CostEstimate
 from tasks.fleet import Job
@@ -26,21 +26,20 @@ async def train_all(
         arm.spool.put(kind, device, answer)
         done += 1
         announce("trained", label=arm.label, seed=arm.seed, round=number, done=done, of=len(jobs))
-    return {j.device: j.document["digest"] for j in jobs}
+    return {j.device: j.train.digest for j in jobs}
 
 
 def job(arm: Arm, assignment: Assignment, estimate: CostEstimate, number: int, attempt: int, kind: str) -> Job:
     """What one device is told: paths and digests, its assignment, and the key of its randomness."""
     path, digest = arm.spool.send(arm.strategy.send(arm.state, assignment, arm.world))
-    document = {
-        "op": "train",
-        "assignment": asdict(assignment),
-        "training": asdict(arm.world.training),
-        "adapter": path,
-        "digest": digest,
-        "shards": str(arm.shared.shards),
-        "key": [arm.seed, attempt, number, assignment.device],
-        "round": number,
-        "out": arm.spool.out(kind, assignment.device),
-    }
-    return Job(device=assignment.device, document=document, estimate=estimate)
+    train = Train(
+        assignment=assignment,
+        training=arm.world.training,
+        adapter=path,
+        digest=digest,
+        shards=str(arm.shared.shards),
+        key=(arm.seed, attempt, number, assignment.device),
+        round=number,
+        out=arm.spool.out(kind, assignment.device),
+    )
+    return Job(device=assignment.device, train=train, estimate=estimate)

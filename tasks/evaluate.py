@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fedquad.learn.jobs import Evaluate
 from fedquad.learn.pool import Pool
 from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
@@ -49,9 +50,11 @@ class PoolJudge:
 
     async def _split(self, path: str, digest: str, name: str) -> Counts:
         """Counts and losses of one split, added up in order of its chunks."""
-        job = {"op": "evaluate", "adapter": path, "digest": digest, "split": name, "batch": BATCH}
         size = self.data["splits"][name]["size"]
-        chunks = [{**job, "start": start, "stop": min(start + CHUNK, size)} for start in range(0, size, CHUNK)]
+        chunks = [
+            Evaluate(adapter=path, digest=digest, split=name, start=start, stop=min(start + CHUNK, size), batch=BATCH)
+            for start in range(0, size, CHUNK)
+        ]
         answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
         counted = [
             Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers

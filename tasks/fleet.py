@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from fedquad.learn.jobs import Train
 from fedquad.types import CostEstimate, Statuses
 
 Answer: TypeAlias = tuple[int, dict[str, Any]]  # device, answer
@@ -16,10 +17,10 @@ Answer: TypeAlias = tuple[int, dict[str, Any]]  # device, answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One device's work of a round, as JSON, and what it was priced at."""
+    """One device's work of a round, and what it was priced at."""
 
     device: int
-    document: dict[str, Any]
+    train: Train
     estimate: CostEstimate
 
 

@@ -5,7 +5,6 @@ Knows nothing of Prefect, so that it can run while prefect is still being import
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,21 @@ import numpy as np
 from fedquad import discover, wire
 from fedquad.fleets import fleet
 from fedquad.fleets.partition import partition
+from fedquad.learn import jobs, tokens
 from fedquad.learn.pool import Pool, cores
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
-from fedquad.store import files, inputs
-from fedquad.store.arm import ArmFolder
+from fedquad.store import inputs, progress
+from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
+from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import ModelLayout
 from tasks.evaluate import PoolJudge
+from tasks.export import renew
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce
 from tasks.session import CURRENT, Arm, Seed, Session
@@ -62,21 +64,20 @@ async def prepare(session: Session) -> None:
     spec, pool = session.spec, session.pool
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
-    cache = str(home() / "cache")
-    session.data = await pool.do(
-        {"op": "prepare", "data": asdict(spec.data), "model": asdict(spec.model), "seed": 0, "cache": cache}
-    )
+    session.data = await pool.do(jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=str(home() / "cache")))
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
-    announce("loading", what="model")
-    session.opening = {
-        "op": "open",
-        "model": asdict(spec.model),
-        "labels": session.data["labels"],
-        "greatest_rank": max(s.greatest_rank(spec.model.rank) for s in strategies),
-        "splits": session.data["splits"],
-        "threads": spec.training.threads,
+    session.inputs = {"spec": session.folder.spec_digest()} | {
+        f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
     }
+    announce("loading", what="model")
+    session.opening = jobs.Open(
+        model=spec.model,
+        labels=session.data["labels"],
+        greatest_rank=max(s.greatest_rank(spec.model.rank) for s in strategies),
+        splits={name: split["path"] for name, split in session.data["splits"].items()},
+        threads=spec.training.threads,
+    )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(
@@ -89,23 +90,21 @@ async def prepare(session: Session) -> None:
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     """The split, the master adapter and the fleet of one seed, with their digests."""
     spec, layout = session.spec, session.layout
-    train = files.read_tensors(Path(session.data["splits"]["train"]["path"]))
-    columns = train["columns"] if spec.data.partition == "column" else None
+    labels, groups = tokens.read_labels(Path(session.data["splits"]["train"]["path"]))
     rows = partition(
-        train["labels"].astype(np.int64),
+        labels,
         len(drawn),
         kind=spec.data.partition,
         alpha=spec.data.alpha,
         seed=seed,
         batch=spec.training.batch,
-        columns=columns,
+        columns=groups,
     )
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
-    if not path.exists():
-        files.write_tensors(path, shards)
-    master = adapters.initial(layout, session.opening["greatest_rank"], seed)
+    inputs.keep(path, shards, split)
+    master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
         "split": split,
         "data": session.data["splits"]["train"]["digest"],
@@ -132,11 +131,10 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     chosen = next(arm for arm in spec.arms if arm.name == label)
     strategy = discover.strategy(chosen.method, chosen.params)
     world = world_of(session, chosen, strategy, shared)
-    folder = session.folder.arm(label, seed)
-    describe(
-        folder, {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}, shared, spec
-    )
-    return Arm(
+    about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
+    computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}
+    folder = describe(session.folder.arm(label, seed), {**about, "inputs": computed_from}, shared, spec)
+    work = Arm(
         campaign=session.folder.name,
         spec=spec,
         layout=session.layout,
@@ -150,9 +148,11 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
         spool=Spool(folder.spool_path),
         judge=PoolJudge(session.pool, session.data),
     )
+    renew(work)
+    return work
 
 
-def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> None:
+def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: CampaignSpec) -> OpenArm:
     """Write down what the arm is and what it was begun with; say so when it goes on with other versions, whose bits may differ."""
     present = environment(spec.training.threads)
     begun = folder.description().get("environment", present)
@@ -162,7 +162,7 @@ def describe(folder: ArmFolder, about: dict[str, Any], shared: Seed, spec: Campa
             "notice",
             message=f"{folder.path.name} was begun with another {', '.join(changed)}; its bits may differ from here on",
         )
-    folder.describe({**about, "digests": shared.digests, "environment": begun, "failure": ""})
+    return folder.begin({**about, "digests": shared.digests, "environment": present})
 
 
 def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -> World:
@@ -178,10 +178,6 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
     )
 
 
-def is_finished(spec: CampaignSpec, rounds: list[dict[str, Any]], until: int | None = None) -> bool:
-    """Whether an arm with these rounds has nothing left to do."""
-    last = min(spec.rounds, until or spec.rounds)
-    if len(rounds) >= last:
-        return True
-    reached = spec.target_accuracy is not None and any(r["accuracy"] >= spec.target_accuracy for r in rounds)
-    return spec.stop == "target" and reached
+def is_finished(spec: CampaignSpec, done: Progress, until: int | None = None) -> bool:
+    """Whether an arm that is so far has nothing left to do."""
+    return progress.is_finished(done, spec.rounds, spec.stop, spec.target_accuracy, until)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from fedquad.learn import peft_folder
 from fedquad.rounds.facts import RoundFacts, Scores, locked_depth, round_facts
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import Statuses
+from tasks.export import export
 from tasks.progress import announce
 from tasks.session import Arm
 
@@ -18,19 +18,12 @@ async def record(
     document = facts.to_json()
     arm.folder.commit(outcome.state, document, arm.spec.keep_every)
     arm.state = outcome.state
-    export(arm, is_best=arm.folder.best_round() == facts.round)
+    export(arm)
     arm.spool.clear()
     announce("round", **{"label": arm.label, "seed": arm.seed, **document})
     arm.recent.append(document)
     warn_of_one_depth(arm)
     return facts
-
-
-def export(arm: Arm, is_best: bool) -> None:
-    """Write what the method hands out as a PEFT folder, and again under best/ when no round was better."""
-    view = arm.strategy.view(arm.state, arm.world)
-    for name in ("adapter", "best") if is_best else ("adapter",):
-        peft_folder.write(arm.folder.path / name, view, arm.layout, arm.spec.model, arm.spec.model.name)
 
 
 def warn_of_one_depth(arm: Arm) -> None:

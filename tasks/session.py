@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from fedquad.learn.jobs import Open
 from fedquad.learn.pool import Pool
 from fedquad.prices.cost import CostModel
 from fedquad.rounds.facts import LOCKED_ROUNDS, Scores
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import CampaignSpec
-from fedquad.store.arm import ArmFolder
+from fedquad.store.arm import OpenArm
 from fedquad.store.campaign import CampaignFolder
 from fedquad.store.spool import Spool
 from fedquad.types import Adapter, ModelLayout, ServerState
@@ -32,10 +33,11 @@ class Session:
         self.spec = spec
         self.pool = pool
         self.tracker: Tracker
-        self.opening: dict[str, Any]  # the job that loads model and data into a training process
+        self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered
+        self.inputs: dict[str, str] = {}  # digests of what all arms are computed from, besides their seed's
         self.seeds: dict[int, Seed] = {}
 
 
@@ -74,7 +76,7 @@ class Arm:
         strategy: Strategy,
         world: World,
         state: ServerState,
-        folder: ArmFolder,
+        folder: OpenArm,
         spool: Spool,
         judge: Judge,
     ) -> None:

@@ -39,7 +39,7 @@ class SimulatedFleet:
         answer: dict[str, Any] = {}
         if not failure:
             try:
-                answer = await self.pool.do(job.document)
+                answer = await self.pool.do(job.train)
             except WorkerDied as death:
                 failure = f"its training process died twice ({death})"
         if failure:
@@ -50,5 +50,5 @@ class SimulatedFleet:
 
 def failed_answer(job: Job, failure: str, seconds: float) -> dict[str, Any]:
     """The answer of a device that has none, in the form of any other; the time it was waited for is part of it."""
-    update = wire.failed(job.device, job.document["round"], job.document["digest"], failure, seconds)
+    update = wire.failed(job.device, job.train.round, job.train.digest, failure, seconds)
     return wire.answer(update)[0]

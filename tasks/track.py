@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -53,6 +53,7 @@ class Tracker:
         self.spec = spec
         self.uri = tracking_uri()
         self._lock = threading.Lock()
+        self._sendings: dict[tuple[str, int], Sending] = {}
         self._client: MlflowClient | None = None
         self._reason = ""  # why MLflow is out of reach; empty while it is not
         self._silent_until = 0.0
@@ -63,13 +64,20 @@ class Tracker:
             if self._reason and not finished and time.monotonic() < self._silent_until:
                 return self._reason
             try:
-                Sending(self._connect(), self, label, method, seed).send(finished)
+                self._sending(label, method, seed).send(finished)
             except _unreachable() as error:
                 return self._give_up(error)
             if self._reason:
                 self._reason = ""
                 announce("notice", message=f"MLflow answers again at {self.uri}")
             return ""
+
+    def _sending(self, label: str, method: str, seed: int) -> "Sending":
+        """The one that knows how far this arm has been sent."""
+        client = self._connect()
+        if (label, seed) not in self._sendings:
+            self._sendings[label, seed] = Sending(client, self, label, method, seed)
+        return self._sendings[label, seed]
 
     def _connect(self) -> "MlflowClient":
         if self._client is None:
@@ -117,7 +125,7 @@ class Sending:
         except MlflowException:
             if not self._is_gone():
                 raise
-            self.cursor = _new_cursor(self.uri)
+            self._save(**_new_cursor(self.uri))
             self._send(finished)
 
     def _is_gone(self) -> bool:
@@ -132,17 +140,19 @@ class Sending:
             return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
     def _send(self, finished: bool) -> None:
-        rounds = self.arm.rounds()
-        if self.cursor["sent_rounds"] == len(rounds) and self.cursor["status"] == self._status(finished):
+        last = self.cursor["sent_rounds"]
+        while self.arm.has_round(last + 1):
+            last += 1
+        if self.cursor["sent_rounds"] == last and self.cursor["status"] == self._status(finished):
             return
         if not self.cursor["run_id"]:
             self._begin()
         elif self.cursor["status"] != "RUNNING":
             self._set_status("RUNNING")
-        for facts in rounds[self.cursor["sent_rounds"] :]:
-            self._send_round(facts, rounds[: facts["round"]])
-        if rounds and self.spec.keep_every and rounds[-1]["round"] % self.spec.keep_every == 0:
-            self._send_folder("adapter", f"adapter/round-{rounds[-1]['round']:04d}")
+        for number in range(self.cursor["sent_rounds"] + 1, last + 1):
+            self._send_round(self.arm.facts(number))
+        if last and self.spec.keep_every and last % self.spec.keep_every == 0:
+            self._send_folder("adapter", f"adapter/round-{last:04d}")
         if finished:
             self._send_folder("adapter", "adapter/last")
             self._send_folder("best", "adapter/best")
@@ -166,7 +176,21 @@ class Sending:
         self.client.log_batch(run.info.run_id, params=params)
         inputs: list[DatasetInput] = _inputs(self.spec, self.arm.description().get("digests", {}))
         self.client.log_inputs(run.info.run_id, inputs)
-        self._save(run_id=run.info.run_id)
+        self._mark_superseded(run.info.run_id)
+        self._save(run_id=run.info.run_id, supersedes=[])
+
+    def _mark_superseded(self, by: str) -> None:
+        """Tag the runs whose rounds were set aside with the one that goes on instead."""
+        from mlflow.exceptions import MlflowException
+
+        for old in self.cursor["supersedes"]:
+            try:
+                self.client.set_tag(old, "superseded_by", by)
+            except MlflowException as error:
+                if (
+                    error.error_code != "RESOURCE_DOES_NOT_EXIST"
+                ):  # deleted meanwhile: nobody takes it for the right one
+                    raise
 
     def _tags(self) -> dict[str, str]:
         boards = ", ".join(f"{count} {board}" for board, count in self.spec.fleet.boards.items() if count)
@@ -189,18 +213,19 @@ class Sending:
         document |= {"arm": plain(next(arm for arm in self.spec.arms if arm.name == self.label)), "seed": self.seed}
         return {key: "" if value is None else str(value) for key, value in _flat(document)}
 
-    def _send_round(self, facts: Mapping[str, Any], until_here: Sequence[Mapping[str, Any]]) -> None:
+    def _send_round(self, facts: Mapping[str, Any]) -> None:
         """One round: its figures, stamped with the fleet's time, its assignments, then the note that it is sent."""
         from mlflow.entities import Metric
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
-        figures = {**_figures(facts), "best_accuracy": max(r["accuracy"] for r in until_here)}
+        best = max(self.cursor["best_accuracy"], facts["accuracy"])
+        figures = {**_figures(facts), "best_accuracy": best}
         metrics = [Metric(key, float(value), stamp, step) for key, value in figures.items()]
         by_second = Metric("accuracy_by_second", facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
         self.client.log_batch(self.cursor["run_id"], metrics=[*metrics, by_second])  # whose step axis is fleet time
         assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
         self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
-        self._save(sent_rounds=step)
+        self._save(sent_rounds=step, best_accuracy=best)
 
     def _send_folder(self, name: str, target: str) -> None:
         folder = self.arm.path / name
@@ -220,15 +245,19 @@ class Sending:
         return "FAILED" if self.arm.description().get("failure") else "FINISHED"
 
     def _save(self, **changes: Any) -> None:
-        self.cursor = {**self.cursor, **changes}
-        files.write_json(self.arm.path / "tracking.json", self.cursor)
+        self.cursor = files.write_sealed(self.arm.path / "tracking.json", {**self.cursor, **changes}, indent=1)
 
 
 def _cursor(arm: ArmFolder, uri: str) -> dict[str, Any]:
-    """How far the arm has been sent to this store; another store gets everything anew."""
-    path = arm.path / "tracking.json"
-    cursor: dict[str, Any] = files.read_json(path) if path.exists() else {}
-    return cursor if cursor.get("uri") == uri else _new_cursor(uri)
+    """How far the arm has been sent to this store; another store gets everything anew, and so does one whose cursor is damaged."""
+    cursor = arm.tracking()
+    if not cursor and (arm.path / "tracking.json").exists():
+        announce(
+            "notice", message=f"{arm.path / 'tracking.json'} is damaged; MLflow gets {arm.name} anew, as another run"
+        )
+    if cursor.get("uri") != uri:
+        return _new_cursor(uri)
+    return cursor if cursor["key"] else {**_new_cursor(uri), "supersedes": cursor["supersedes"]}
 
 
 def _new_cursor(uri: str) -> dict[str, Any]:
@@ -241,6 +270,8 @@ def _new_cursor(uri: str) -> dict[str, Any]:
         "run_id": "",
         "sent_rounds": 0,
         "status": "RUNNING",
+        "best_accuracy": 0.0,
+        "supersedes": [],
     }
 
 

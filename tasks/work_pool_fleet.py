@@ -14,6 +14,7 @@ from prefect.deployments import arun_deployment
 from prefect.states import Cancelling
 
 from fedquad.fleets import fleet
+from fedquad.learn.jobs import Open, to_json
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
@@ -26,7 +27,7 @@ POLL_SECONDS = 1.0
 class WorkPoolFleet:
     """Devices behind work pools; which board is behind which pool is the spec's."""
 
-    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: dict[str, Any], seed: int) -> None:
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: Open, seed: int) -> None:
         self.drawn = drawn
         self.cost = cost
         self.opening = opening
@@ -44,11 +45,11 @@ class WorkPoolFleet:
         deadline, began = self.drawn.spec.deadline_seconds, time.monotonic()
         run = await arun_deployment(
             f"device/{pool}",
-            parameters={"opening": self.opening, "job": job.document},
+            parameters={"opening": to_json(self.opening), "job": to_json(job.train)},
             timeout=deadline,
             poll_interval=POLL_SECONDS,
         )
-        answer = Path(job.document["out"]).with_suffix(".answer.json")
+        answer = Path(job.train.out).with_suffix(".answer.json")
         if run.state is not None and run.state.is_completed() and answer.exists():
             return job.device, files.read_json(answer)
         reason = f"no answer from work pool {pool!r} within {deadline:.0f} s"

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any, NamedTuple
 
-from fedquad import cli
+from fedquad.cli import main
 
 
 class Said(NamedTuple):
@@ -23,7 +23,7 @@ def fedquad(capsys: Any, monkeypatch: Any, *arguments: str) -> Said:
     monkeypatch.setattr(sys, "argv", ["fedquad", *arguments])
     capsys.readouterr()
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         captured = capsys.readouterr()
         return Said(int(end.code or 0), captured.out, captured.err)

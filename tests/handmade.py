@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from fedquad.spec import ArmSpec, CampaignSpec, FleetSpec
+from fedquad.store import exports
+from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder, campaign
 from fedquad.types import Adapter, Lora, ServerState
 
@@ -100,14 +102,24 @@ def make(name: str, described: CampaignSpec, rounds: int | None = None) -> Campa
 def begin_arm(folder: CampaignFolder, arm: ArmSpec, seed: int) -> None:
     about = {"label": arm.name, "method": arm.method, "params": dict(arm.params), "seed": seed, "failure": ""}
     path = folder.arm(arm.name, seed)
-    path.describe({**about, "digests": DIGESTS, "environment": ENVIRONMENT})
-    for name in ("adapter", "best"):
-        (path.path / name).mkdir()
-        (path.path / name / "adapter_config.json").write_text("{}\n")
+    inputs = {"spec": folder.spec_digest()}
+    path.begin({**about, "digests": DIGESTS, "inputs": inputs, "environment": ENVIRONMENT})
+    export(path)
+
+
+def export(arm: ArmFolder) -> None:
+    """What stands for the adapters of the last and the best round."""
+    progress = arm.progress()
+    for name, digest in (("adapter", progress.last_digest), ("best", progress.best_digest)):
+        (arm.path / name).mkdir(exist_ok=True)
+        (arm.path / name / "adapter_config.json").write_text("{}\n")
+        exports.stamp(arm.path / name, digest)
 
 
 def commit(folder: CampaignFolder, label: str, seed: int, number: int) -> None:
-    folder.arm(label, seed).commit(state(number), facts(number, accuracy=min(0.9, 0.3 + 0.1 * number)))
+    arm = folder.arm(label, seed)
+    arm.open().commit(state(number), facts(number, accuracy=min(0.9, 0.3 + 0.1 * number)))
+    export(arm)
 
 
 def home_is(path: Path, monkeypatch: Any) -> Path:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny_transformers import a_model
 
-from fedquad.learn.activations import SavedBytes, compress
+from fedquad.learn.activations.accounting import SavedBytes
+from fedquad.learn.activations.compress import compress
 from fedquad.learn.activations.meta import CudaOperators
 
 BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 514}

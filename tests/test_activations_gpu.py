@@ -2,19 +2,13 @@
 
 import pytest
 import torch
-from fedquad_kernels import (
-    block_dequantize,
-    block_quantize,
-    gelu_backward,
-    gelu_code,
-    pack_bits,
-    slab_dequantize,
-    slab_quantize,
-    unpack_bits,
-)
+from fedquad_kernels.bits import pack_bits, unpack_bits
+from fedquad_kernels.gelu import gelu_backward, gelu_code
+from fedquad_kernels.int8_block import block_dequantize, block_quantize
+from fedquad_kernels.int8_slab import slab_dequantize, slab_quantize
 from tiny_transformers import a_batch, a_model, backward, relative_error
 
-from fedquad.learn.activations import compress
+from fedquad.learn.activations.compress import compress
 
 pytestmark = pytest.mark.gpu
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

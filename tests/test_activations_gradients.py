@@ -4,8 +4,7 @@ import pytest
 import torch
 from tiny_transformers import a_batch, a_model, backward, relative_error
 
-from fedquad.learn.activations import compress
-from fedquad.learn.activations.session import Compression
+from fedquad.learn.activations.compress import Compression, compress
 
 # A rounding is uniform within half a step of amax / 127, and a Gaussian block of 1024 has amax = 3.2 sigma: 0.7 % of a
 # tensor's norm. A LoRA gradient meets two or three such tensors, and these widths average little (0.4 to 1 % seen;

@@ -5,8 +5,8 @@ import torch
 from tiny_transformers import a_batch, a_model, backward
 from torch import nn
 
-from fedquad.learn.activations import compress
 from fedquad.learn.activations.accounting import counted
+from fedquad.learn.activations.compress import compress
 from fedquad.learn.layers import find_layers
 
 

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
-from fedquad.learn.activations import compress
-from fedquad.learn.activations.session import Compression
+from fedquad.learn.activations.compress import Compression, compress
 from fedquad.learn.layers import find_layers
 
 
@@ -228,9 +227,11 @@ def test_addresses_used_again_after_a_free_are_not_taken_for_the_old_tensor():
     assert relative_error(gradients(function, an_input(), True)[0], exact) < 0.02
 
 
-def test_no_tensor_outlives_its_graph():
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("step", [backward, lambda model, batch: model(**batch).loss])
+def test_no_tensor_outlives_its_graph(deferred, step):
     model, batch = a_model(), a_batch()
-    with compress(model, layers=[0, 1]):
+    with Compression(model, [0, 1], deferred=deferred):
         backward(model, batch)
         model.zero_grad()
         gc.collect()
@@ -238,7 +239,7 @@ def test_no_tensor_outlives_its_graph():
         try:
             before = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
             for _ in range(3):
-                backward(model, batch)
+                step(model, batch)
             model.zero_grad()
             after = sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
         finally:

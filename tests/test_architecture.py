@@ -62,9 +62,14 @@ def dotted(path: Path) -> str:
 
 def imports(module: str, path: Path) -> set[str]:
     """Dotted names that a module imports anywhere, inside functions too."""
+    return imported(ast.parse(path.read_text(encoding="utf-8")), module, path)
+
+
+def imported(tree: ast.AST, module: str, path: Path) -> set[str]:
+    """Dotted names that a part of a module imports."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -74,6 +79,15 @@ def imports(module: str, path: Path) -> set[str]:
                 base = ".".join([*parents, base] if base else parents)
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     return found - set(EVERYWHERE)
+
+
+def hidden_imports(module: str, path: Path) -> set[str]:
+    """Dotted names that a module imports inside a function or for the type checker alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hiding = (ast.FunctionDef, ast.AsyncFunctionDef)
+    blocks = [n for n in ast.walk(tree) if isinstance(n, hiding)]
+    blocks += [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]  # type: ignore[misc]
+    return set().union(*(imported(node, module, path) for node in blocks))
 
 
 MODULES = sources()
@@ -133,3 +147,18 @@ def test_no_file_hides_a_package_from_prefects_loader() -> None:
 def test_a_stranger_finds_the_rooms_before_the_files() -> None:
     flat = [path.name for path in (ROOT / "fedquad").glob("*.py")]
     assert len(flat) <= 14, sorted(flat)
+
+
+@pytest.mark.parametrize("module", [m for m, path in MODULES.items() if path.name == "__init__.py"])
+def test_a_package_begins_with_a_docstring_and_nothing_else(module: str) -> None:
+    (only,) = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
+    assert isinstance(only, ast.Expr)
+    assert isinstance(only.value, ast.Constant)
+    assert isinstance(only.value.value, str)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_is_hidden_to_break_a_circle(module: str) -> None:
+    """An import inside a function may spare time (torch, prefect, mlflow), never hide that two modules need each other."""
+    for name in hidden_imports(module, MODULES[module]) & set(MODULES):
+        assert module not in imports(name, MODULES[name]), f"{module} and {name} import each other"

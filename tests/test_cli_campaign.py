@@ -12,6 +12,7 @@ from commands import Said, fedquad
 from fedquad.cli import check
 from fedquad.spec_text import plain
 from fedquad.store import campaign as store
+from fedquad.store import files
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_a_finished_campaign_prints_its_table_and_says_so(run: Any, monkeypatch:
         assert "--fresh" in said.err
         for words in ("60.0", "fedquad campaign show some", "mlflow ui --backend-store-uri sqlite:///", "/best"):
             assert words in said.out, said.out
-        assert run(*arguments, "--json").document == tracked.summary()
+        assert run(*arguments, "--json").document == tracked.summarise()
 
 
 def test_presets_say_what_they_are_for(run: Any) -> None:
@@ -133,9 +134,10 @@ def test_verify_names_the_round_and_what_differs_around_it(run: Any, tmp_path: P
     assert (same["rounds_compared"], same["differences"]) == (2, [])
     assert "all bits the same" in check.describe(same)
 
-    rounds = again.arm("fedlora", 0).rounds()
-    changed = [rounds[0], {**rounds[1], "state_digest": "f" * 64}]
-    (again.arm("fedlora", 0).path / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in changed))
+    path = again.arm("fedlora", 0).state_path / "round-0002.json"
+    changed = files.read_json(path)
+    changed["facts"]["state_digest"] = "f" * 64
+    files.write_sealed(path, changed)
     other = check.compare(stored, again.path, handmade.spec(), 2)
     assert [d["round"] for d in other["differences"]] == [2]
     assert "fedlora s0 round 2" in check.describe(other)
@@ -148,4 +150,5 @@ def write_spec(name: str) -> None:
 
 def note_tracked(folder: store.CampaignFolder) -> None:
     for arm in folder.arms():
-        (arm.path / "tracking.json").write_text('{"status": "FINISHED", "sent_rounds": 3}')
+        cursor = {"uri": "", "key": "", "start_ms": 0, "run_id": "", "best_accuracy": 0.0, "supersedes": []}
+        files.write_sealed(arm.path / "tracking.json", {**cursor, "status": "FINISHED", "sent_rounds": 3})

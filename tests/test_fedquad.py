@@ -1,5 +1,7 @@
 """FedQuad and its ablations as strategies: the plans they make of statuses, g_l and t_avg."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fleet_of_three import adapter, pricing, state, statuses, world
@@ -9,6 +11,7 @@ from fedquad.discover import strategy
 from fedquad.errors import SpecError
 from fedquad.prices.cost import estimate
 from fedquad.rounds import acs
+from fedquad.strategies.fedlora import top_layers
 from fedquad.types import Assignment, Statuses
 
 COST = pricing()
@@ -51,7 +54,34 @@ def test_every_plan_fits_and_ends_by_t_avg_plus_theta_unless_it_is_the_fastest()
         assert estimate(one, COST, there[one.device]).peak_bytes <= there.memory_bytes[one.device]
         assert taken <= 1.5 * mean or len(one.trained) == 1
     tight = planned("fedquad", there, mean, theta=0.0)
-    assert max(seconds(tight, there)) <= max(seconds(plan, there))
+    assert max(seconds(tight, there)) < max(seconds(plan, there))
+    assert shape(planned("fedquad", there, mean, c=1e6)) != shape(plan)
+
+
+@pytest.mark.parametrize("quantization", ["paper", "roofline"])
+def test_the_seconds_that_acs_compares_are_the_prices_with_the_network_in(quantization: str) -> None:
+    cost = replace(
+        COST, quantization=quantization, quantization_flops=COST.quantization_flops * (quantization == "paper")
+    )
+    there = replace(
+        statuses(MEMORY, SPEED),
+        upload_bandwidth=np.array([1e5, 2e6, 1e7]),
+        download_bandwidth=np.array([3e5, 1e6, 1e9]),
+    )
+    steps = np.array([1, 4, 9])
+    devices = acs.describe(cost, there, steps)
+    for depth, quantized in ((1, 0), (5, 2), (LAYERS, LAYERS - 1)):
+        plan = [top_layers(world(cost), device, depth, 1, quantized) for device in range(3)]
+        priced = [estimate(replace(one, steps=int(t)), cost, there[one.device]).seconds for one, t in zip(plan, steps)]
+        assert devices.seconds(depth, np.full(3, quantized)) == pytest.approx(priced, rel=1e-12)
+
+
+def test_a_device_that_trains_the_head_alone_is_planned_with_what_it_costs() -> None:
+    there = statuses([COST.constants.m_f] * 3, SPEED)
+    plan = planned("fedquad", there, 30.0)
+    devices = acs.describe(COST, there, np.array([one.steps for one in plan]))
+    chosen = acs.decide(acs.Settings(), devices, COST.constants, np.ones(LAYERS), 30.0)
+    assert chosen.seconds == pytest.approx(seconds(plan, there), rel=1e-12)
 
 
 def test_without_quantized_depth_no_layer_is_quantized_and_no_depth_exceeds_k() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fedquad_kernels import pack_bits, pack_bits_many, unpack_bits
+from fedquad_kernels.bits import pack_bits, pack_bits_many, unpack_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from fedquad_kernels import gelu_backward, gelu_code
-from fedquad_kernels.gelu import STEP
+from fedquad_kernels.gelu import STEP, gelu_backward, gelu_code
 from torch.nn import functional as F
 
 FIT_ERROR = 2.8e-4  # of the polynomial, over the whole line

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from fedquad_kernels import block_dequantize, block_quantize, slab_dequantize, slab_quantize
+from fedquad_kernels.int8_block import block_dequantize, block_quantize
+from fedquad_kernels.int8_slab import slab_dequantize, slab_quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -92,7 +93,7 @@ def test_a_slab_holds_what_single_matrices_would():
 
 def test_the_package_works_where_there_is_no_triton():
     code = (
-        "import sys; sys.modules['triton'] = None; import torch, fedquad_kernels as k; "
+        "import sys; sys.modules['triton'] = None; import torch, fedquad_kernels.int8_block as k; "
         "print(k.block_dequantize(*k.block_quantize(torch.ones(4, 4)), torch.float32).sum().item())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

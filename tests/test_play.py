@@ -19,7 +19,7 @@ async def main():
     async with opened(spec, "alone") as session:
         for label in ("fedlora", "fedlora:oracle"):
             arm = open_arm(session, label, 0)
-            while not is_finished(spec, arm.folder.rounds()):
+            while not is_finished(spec, arm.folder.progress):
                 facts = await play(arm)
             print(label, facts.round, facts.state_digest)
 

@@ -39,7 +39,8 @@ LOOP = """
     cost = pricing()
     strategy, there = discover.strategy("fedlora"), world(cost)
     fleet = statuses([cost.memory_of_depth(d) for d in (3, 7, 12)])
-    arm = ArmFolder(Path(sys.argv[1]))
+    about = {"label": "fedlora", "method": "fedlora", "params": {}, "seed": 0, "digests": {}, "inputs": {}}
+    arm = ArmFolder(Path(sys.argv[1])).begin(about)
     state = arm.latest() or rounds.begin(strategy, adapters.initial(layout(layers=12), 8, seed=0), there)
     print("running", flush=True)
     while state.round < int(sys.argv[3]):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import handmade
 import numpy as np
 import pytest
 from fleet_of_three import adapter, state
@@ -16,13 +17,15 @@ from fedquad.errors import ChangedSpecError, LockedError, SpecError, StoreError,
 from fedquad.rounds.facts import state_digest
 from fedquad.spec import CampaignSpec
 from fedquad.store import campaign as store
-from fedquad.store import files
-from fedquad.store.arm import ArmFolder
+from fedquad.store import files, manifest
+from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.types import ServerState
+
+ABOUT = {"label": "a", "method": "fedlora", "params": {}, "seed": 0, "digests": {"backbone": "b" * 64}, "inputs": {}}
 
 
 def facts(number: int, validation: float = 0.5) -> dict[str, object]:
-    return {"round": number, "validation_accuracy": validation, "accuracy": 0.4}
+    return {**handmade.facts(number), "validation_accuracy": validation, "accuracy": 0.4}
 
 
 def at_round(number: int) -> ServerState:
@@ -36,59 +39,45 @@ def at_round(number: int) -> ServerState:
     )
 
 
+def an_arm(path: Path, rounds: int = 0) -> OpenArm:
+    arm = ArmFolder(path / "a").begin(ABOUT)
+    for number in range(1, rounds + 1):
+        arm.commit(at_round(number), facts(number))
+    return arm
+
+
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    arm = ArmFolder(tmp_path / "a")
-    arm.commit(at_round(1), facts(1))
-    back = arm.latest()
+    back = an_arm(tmp_path, 1).latest()
     assert back is not None
     assert state_digest(back) == state_digest(at_round(1))
     assert (back.round, back.clock_seconds, back.memo["beta"]) == (1, 10.0, 0.2)
     assert back.memo["ranks"].tolist() == [0, 1, 2]  # type: ignore[union-attr]
 
 
-def test_the_last_two_the_best_and_every_n_are_kept(tmp_path: Path) -> None:
-    arm = ArmFolder(tmp_path / "a")
+def test_the_tensors_of_the_last_two_the_best_and_every_n_are_kept_and_every_manifest(tmp_path: Path) -> None:
+    arm = an_arm(tmp_path)
     for number in range(1, 10):
         arm.commit(at_round(number), facts(number, validation=0.9 if number == 3 else 0.5), keep_every=4)
-    kept = sorted(path.stem for path in arm.state_path.glob("*.json"))
-    assert kept == ["round-0003", "round-0004", "round-0008", "round-0009"]
-    assert [r["round"] for r in arm.rounds()] == list(range(1, 10))
-
-
-def test_a_kill_between_commit_and_line_is_caught_up(tmp_path: Path) -> None:
-    arm = ArmFolder(tmp_path / "a")
-    for number in (1, 2):
-        arm.commit(at_round(number), facts(number))
-    lines = (arm.path / "rounds.jsonl").read_text().splitlines(keepends=True)
-    for torn in (lines[0], lines[0] + lines[1][:7]):
-        (arm.path / "rounds.jsonl").write_text(torn)
-        assert arm.latest().round == 2  # type: ignore[union-attr]
-        assert [r["round"] for r in arm.rounds()] == [1, 2]
+    assert manifest.numbers(arm.folder.state_path, "safetensors") == [3, 4, 8, 9] == arm.kept
+    assert manifest.numbers(arm.folder.state_path) == list(range(1, 10))
+    assert [r["round"] for r in arm.folder.rounds()] == list(range(1, 10))
+    assert arm.progress == arm.folder.open().progress
+    assert (arm.progress.best_round, arm.progress.last_round) == (3, 9)
 
 
 def test_a_kill_before_the_manifest_leaves_the_round_before(tmp_path: Path) -> None:
-    arm = ArmFolder(tmp_path / "a")
-    arm.commit(at_round(1), facts(1))
-    files.write_tensors(arm.state_path / "round-0002.safetensors", {"x": np.zeros(2)})
-    assert arm.latest().round == 1  # type: ignore[union-attr]
-
-
-def test_a_changed_tensor_is_noticed(tmp_path: Path) -> None:
-    arm = ArmFolder(tmp_path / "a")
-    arm.commit(at_round(1), facts(1))
-    path = arm.state_path / "round-0001.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    with pytest.raises(StoreError, match="has digest"):
-        arm.latest()
+    arm = an_arm(tmp_path, 1)
+    files.write_tensors(arm.folder.state_path / "round-0002.safetensors", {"x": np.zeros(2)})
+    again = arm.folder.open()
+    assert again.latest().round == 1  # type: ignore[union-attr]
+    assert manifest.numbers(arm.folder.state_path, "safetensors") == [1]
 
 
 KILLED = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[3])
-    from test_store import at_round, facts
+    from test_store import ABOUT, at_round, facts
     from fedquad.store.arm import ArmFolder
 
     writes = 0
@@ -102,7 +91,7 @@ KILLED = """
         return call
 
     os.fsync, os.replace = killing(os.fsync), killing(os.replace)
-    arm = ArmFolder(Path(sys.argv[1]))
+    arm = ArmFolder(Path(sys.argv[1])).begin(ABOUT)
     latest = arm.latest()
     for number in range((latest.round if latest else 0) + 1, 4):
         arm.commit(at_round(number), facts(number))
@@ -117,7 +106,7 @@ def test_a_kill_at_any_write_costs_at_most_one_round_and_resuming_ends_the_same(
     assert subprocess.run([*command, str(point), here], check=False).returncode == -9
     subprocess.run([*command, "1000", here], check=True)
     assert [r["round"] for r in arm.rounds()] == [1, 2, 3]
-    assert state_digest(arm.latest()) == state_digest(at_round(3))  # type: ignore[arg-type]
+    assert state_digest(arm.open().latest()) == state_digest(at_round(3))  # type: ignore[arg-type]
 
 
 def test_the_same_name_with_another_spec_is_refused_with_the_difference(tmp_path: Path) -> None:

@@ -93,12 +93,17 @@ def test_layers_nobody_trained_come_back_bit_identical(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_round_that_was_stored_goes_on_as_if_it_never_was(method: str, tmp_path: Path) -> None:
-    made, state = strategy(method), after(method, 1)
+    made, state = strategy(method), after(method, 0)
     there = fleet(*DEPTHS)
-    planned, _, outcome = run(made, state, there, KNOWN)
-    scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
-    ArmFolder(tmp_path).commit(outcome.state, facts.round_facts(planned, outcome, there, scores, {}).to_json())
-    stored = ArmFolder(tmp_path).latest()
+    arm = ArmFolder(tmp_path).begin(
+        {"label": "a", "method": method, "params": {}, "seed": 0, "digests": {}, "inputs": {}}
+    )
+    for _ in range(2):
+        planned, _, outcome = run(made, state, there, KNOWN)
+        scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
+        arm.commit(outcome.state, facts.round_facts(planned, outcome, there, scores, {}).to_json())
+        state = outcome.state
+    stored = ArmFolder(tmp_path).open().latest()
     assert stored is not None
     assert {name: type(value) for name, value in stored.memo.items()} == {
         name: type(value) for name, value in outcome.state.memo.items()

@@ -116,7 +116,7 @@ def test_rows_are_picked_in_the_order_asked_for(folder, model, tmp_path):
 
 
 def test_a_write_that_was_cut_off_leaves_nothing_under_the_name(folder, model, tmp_path, monkeypatch):
-    def fail(arrays, path):
+    def fail(arrays, path, **metadata):
         path.write_bytes(b"half")
         raise OSError("disk full")
 

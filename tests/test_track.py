@@ -237,4 +237,6 @@ def test_a_cursor_belongs_to_its_store(home: Path) -> None:
     mine = json.loads((arm.path / "tracking.json").read_text())
     assert mine["uri"] == store.tracking_uri()
     assert track._cursor(arm, mine["uri"]) == mine
+    (arm.path / "tracking.json").write_text(json.dumps({**mine, "sent_rounds": 9}))
+    assert track._cursor(arm, mine["uri"])["sent_rounds"] == 0
     assert track._cursor(arm, "http://elsewhere")["sent_rounds"] == 0

@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Run campaigns and look at them.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, numbers unrounded.")]
 Name = Annotated[str, typer.Argument(help="The campaign's name.", show_default=False)]
+Trust = Annotated[bool, typer.Option("--trust-methods", help="Run the .py files that the campaign names as methods.")]
 
 
 def _list_keys(wanted: bool) -> None:
@@ -70,26 +71,54 @@ def run(
 
 
 @app.command()
-def resume(name: Name, as_json: Json = False) -> None:
+def resume(
+    name: Name,
+    from_round: Annotated[
+        int | None,
+        typer.Option(
+            "--from-round", min=1, help="Go back to this round first; later ones are set aside.", show_default=False
+        ),
+    ] = None,
+    trust_methods: Trust = False,
+    as_json: Json = False,
+) -> None:
     """Go on with a campaign after its last finished round, with the spec it was started with."""
     from fedquad.store import campaign as store
-    from flows import edge
 
     folder = store.existing(name)
-    spec = edge.typed(folder.stored_spec())
-    edge.check_methods(spec)
+    spec = _own_spec(folder, trust_methods)
+    if from_round is not None:
+        for aside in folder.rewind(from_round):
+            print(f"the rounds after {from_round} are now in {aside}", file=sys.stderr)
     _run(folder, spec, as_json)
+
+
+def _own_spec(folder: Any, trust_methods: bool) -> Any:
+    """The spec that a campaign's folder holds; code that it names runs only when the user says so."""
+    from fedquad import discover
+    from fedquad.errors import SpecError
+    from flows import edge
+
+    spec = edge.typed(folder.stored_spec())
+    strangers = [arm.method for arm in spec.arms if discover.is_file(arm.method)]
+    if strangers and not trust_methods:
+        raise SpecError(
+            f"campaign {folder.name!r} names code that is not installed as its methods: {', '.join(strangers)}; "
+            f"read it, then say --trust-methods"
+        )
+    edge.check_methods(spec)
+    return spec
 
 
 def _run(folder: Any, spec: Any, as_json: bool) -> None:
     with folder.open(
         spec
     ):  # refuses another spec, a second process and a disk that cannot be written, before seconds of imports
-        pass
-    if folder.status() == "finished" and (folder.path / "summary.json").exists():
+        has_finished = folder.check()
+    if has_finished:
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
         _send_rest(folder, spec)
-        return _close(folder, folder.summary(), as_json)
+        return _close(folder, folder.write_summary(), as_json)
     from fedquad.cli import display
     from fedquad.errors import ArmFailedError
 
@@ -100,7 +129,7 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
         try:
             summary = launch.run(spec, folder.name, listener=listener)
         except ArmFailedError as error:  # the other arms are complete: show them, then end with its exit code
-            summary, failure = folder.summary(), error
+            summary, failure = folder.summarise(), error
     _close(folder, summary, as_json)
     if failure is not None:
         raise failure
@@ -145,11 +174,17 @@ def list_campaigns(as_json: Json = False) -> None:
 
 
 def _row(folder: Any) -> dict[str, Any]:
-    spec, summary = folder.stored_spec(), folder.summarise()
+    from fedquad.errors import FedquadError
+
+    try:
+        spec, summary = folder.stored_spec(), folder.summarise()
+        state = folder.status(summary)
+    except FedquadError as error:  # one that cannot be read hides none of the others
+        return {"campaign": folder.name, "state": "broken", "error": " ".join(str(error).split())}
     best = [arm["best_accuracy"] for arm in summary["arms"] if arm["best_accuracy"] is not None]
     return {
         "campaign": folder.name,
-        "state": folder.status(),
+        "state": state,
         "arms": len(summary["arms"]),
         "rounds_done": sum(len(arm["rounds"]) for arm in summary["arms"]),
         "rounds": spec["rounds"] * len(summary["arms"]),
@@ -168,7 +203,8 @@ def show(name: Name, as_json: Json = False) -> None:
     from fedquad.store import campaign as store
 
     folder = store.existing(name)
-    spec, summary, state = folder.stored_spec(), folder.summarise(), folder.status()
+    spec, summary = folder.stored_spec(), folder.summarise()
+    state = folder.status(summary)
     if as_json:
         return _print_json({**summary, "state": state, "spec": spec})
     from fedquad.cli import tables
@@ -206,16 +242,17 @@ def presets(as_json: Json = False) -> None:
 def verify(
     name: Name,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each arm that are computed again.")] = 2,
+    trust_methods: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
     from fedquad.cli import check, display
     from fedquad.errors import DifferenceError, SpecError
     from fedquad.store import campaign as store
-    from flows import edge
 
     folder = store.existing(name)
-    spec = edge.typed(folder.stored_spec())
+    spec = _own_spec(folder, trust_methods)
+    folder.check()
     if not any(arm.rounds() for arm in folder.arms()):
         raise SpecError(f"campaign {name!r} has no finished round to compare with")
     with display.watching(folder) as listener, _elsewhere() as there:

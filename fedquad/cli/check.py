@@ -22,9 +22,7 @@ def compare(stored: CampaignFolder, computed: Path, spec: CampaignSpec, rounds: 
         }
         for arm in spec.arms
         for seed in spec.seeds
-        for old, new in zip(
-            stored.arm(arm.name, seed).rounds()[:rounds], again.arm(arm.name, seed).rounds(), strict=False
-        )
+        for old, new in zip(stored.arm(arm.name, seed).rounds()[:rounds], again.arm(arm.name, seed).rounds())
     ]
     return {
         "campaign": stored.name,

@@ -176,19 +176,21 @@ def where_next(folder: store.CampaignFolder, summary: Mapping[str, Any]) -> Text
     return Text("\n".join(f"{name + ':':<18}{value}" for name, value in lines))
 
 
-def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Group:
+    """A row a campaign; those that cannot be read below, with the reason."""
+    broken = [Text(f"{row['campaign']} is broken: {row['error']}", style="red") for row in rows if "error" in row]
     table = _table(width >= WIDE)
     for name, justify in (
         ("campaign", "left"), ("state", "left"), ("arms", "right"), ("rounds", "right"), ("best %", "right"),
         ("model", "left"), ("data", "left"), ("priced as", "left"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
+    for row in (row for row in rows if "error" not in row):
         table.add_row(
             row["campaign"], row["state"], str(row["arms"]), f"{row['rounds_done']}/{row['rounds']}",
             percent(row["best_accuracy"]), row["model"], row["data"], row["priced_as"] or row["model"],
         )  # fmt: skip
-    return table
+    return Group(table, *broken)
 
 
 def preset_list(rows: Sequence[Mapping[str, str]], width: int) -> Table:
@@ -248,6 +250,6 @@ def _table(wide: bool) -> Table:
     return Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
 
 
-def titled(title: str, table: Table) -> Group:
+def titled(title: str, table: Table | Group) -> Group:
     """A table under its name; rich's own titles are folded to the table's width."""
     return Group(Text(title, style="bold"), table)

@@ -12,17 +12,16 @@ set anew, so that what the model was before does not matter.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from fedquad.errors import DeviceError
+from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.model import ADAPTER, Trainee
 from fedquad.types import Adapter, Array32, Assignment, Lora
-
-Coverage = Literal["full", "paper"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +141,7 @@ def only_layers(trainee: Trainee, present: Sequence[int]) -> Iterator[None]:
 def _compressed(trainee: Trainee, quantized: Sequence[int], coverage: Coverage) -> Any:
     if not quantized:
         return nullcontext()
-    from fedquad.learn.activations import compress
+    from fedquad.learn.activations.compress import compress  # and with it transformers and triton, 2 s
 
     return compress(trainee.model, layers=quantized, coverage=coverage)
 

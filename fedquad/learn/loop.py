@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from fedquad import rng
+from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.batches import Batch, Batches, losses
-from fedquad.learn.configure import Coverage, configure
+from fedquad.learn.configure import configure
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer, clip, squares
 from fedquad.learn.peak import peak_memory

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from fedquad.errors import DeviceError
 from fedquad.learn.source import locate
 from fedquad.learn.tables import Request, Split, Table, TextTask
+from fedquad.rounds import adapters
 from fedquad.spec import DataSpec, ModelSpec
 from fedquad.types import Ints
 
@@ -118,12 +119,25 @@ def _kept(
 ) -> dict[str, Any]:
     digest = _digest_of_table(table, task, column, maker)
     path = cache / "tokens" / f"{digest}.safetensors"
-    if not path.is_file():
+    content = _content(path)
+    if not content:
         arrays = _encode(table, task, tokenizer, pad, length)
         if column:
             arrays["groups"] = _codes(table, column, task.name)
-        _write(path, arrays)
-    return {"path": str(path), "digest": digest, "size": len(table)}
+        content = _write(path, arrays)
+    return {"path": str(path), "digest": digest, "content": content, "size": len(table)}
+
+
+def _content(path: Path) -> str:
+    """The digest of what a kept file holds, if that is what it was written with; its name tells only what it was made of."""
+    if not path.is_file():
+        return ""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            written = str((file.metadata() or {}).get("content", ""))
+        return written if adapters.tensors_digest(load_file(path)) == written else ""
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError):
+        return ""
 
 
 def _encode(
@@ -157,14 +171,17 @@ def _codes(table: Table, column: str, task: str) -> Ints:
     return codes.astype(np.int64)
 
 
-def _write(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+def _write(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> str:
+    """Write the arrays with the digest of their content, and return that."""
+    content = adapters.tensors_digest(arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")  # two campaigns may tokenise the same task at once
     try:
-        save_file(arrays, partial)
+        save_file(arrays, partial, metadata={"content": content})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    return content
 
 
 def _tokenizer(name: str) -> tuple["PreTrainedTokenizerBase", int]:

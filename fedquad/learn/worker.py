@@ -1,22 +1,20 @@
 """A training process: reads one JSON job a line, answers one JSON line each, keeps its model loaded in between.
 
-    {"op": "open", ...}      load model and data; the answer is the model's layout
-    {"op": "train", ...}     carry out one assignment; the delta goes to the file the job names
-    {"op": "evaluate", ...}  score an adapter on some rows of a split
-
-The simulated fleet runs a pool of these; a device on a work pool runs one job in one. A job that fails answers with `error`.
+What it can be asked is in jobs.py. The simulated fleet runs a pool of these; a device on a work pool runs one job in one.
+A job that fails answers with `error`.
 """
 
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -24,77 +22,88 @@ from safetensors.numpy import load_file, save_file
 
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
+from fedquad.learn import jobs, tokens
+from fedquad.learn.jobs import Evaluate, Job, Open, Prepare, Train
 from fedquad.rounds import adapters
-from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
-from fedquad.types import Adapter, Assignment
+from fedquad.types import Adapter, Ints
 
-Job = dict[str, Any]
+if TYPE_CHECKING:
+    from fedquad.learn.model import Trainee  # torch comes with the first job that needs it
+
+Answer = dict[str, Any]
 
 
 class Worker:
     """What stays in memory between jobs: one model, its data splits, the shards of each seed."""
 
     def __init__(self) -> None:
-        self.trainee: Any = None
-        self.splits: dict[str, Any] = {}
-        self.shards: dict[str, dict[str, np.ndarray]] = {}
+        self.trainee: Trainee | None = None
+        self.splits: dict[str, tokens.Encoded] = {}
+        self.shards: dict[str, dict[str, Ints]] = {}
 
-    def prepare(self, job: Job) -> Job:
-        """Tokenise the data set into the cache, or find it there."""
-        from fedquad.learn import tokens
+    def do(self, job: Job) -> Answer:
+        """Carry out a job of any kind."""
+        match job:
+            case Prepare():
+                return tokens.prepare(job.data, job.model, job.seed, Path(job.cache))
+            case Open():
+                return self.open(job)
+            case Train():
+                return self.train(job)
+            case Evaluate():
+                return self.evaluate(job)
 
-        data, model = wire.from_json(DataSpec, job["data"]), wire.from_json(ModelSpec, job["model"])
-        return tokens.prepare(data, model, job["seed"], Path(job["cache"]))
-
-    def open(self, job: Job) -> Job:
-        """Load the model at the greatest rank of the campaign, and the tokenised splits."""
+    def open(self, job: Open) -> Answer:
         import torch
 
-        from fedquad.learn import model, tokens
+        from fedquad.learn import model
 
-        torch.set_num_threads(job["threads"])
-        self.trainee = model.load(wire.from_json(ModelSpec, job["model"]), job["labels"], job["greatest_rank"])
-        self.splits = {name: tokens.read(Path(split["path"])) for name, split in job["splits"].items()}
+        torch.set_num_threads(job.threads)
+        self.trainee = model.load(job.model, job.labels, job.greatest_rank)
+        self.splits = {name: tokens.read(Path(path)) for name, path in job.splits.items()}
         return {"layout": asdict(self.trainee.layout)}
 
-    def train(self, job: Job) -> Job:
-        """Train one assignment from the adapter that the job names by path and digest."""
+    def train(self, job: Train) -> Answer:
         from fedquad.learn import loop
 
-        assignment = wire.from_json(Assignment, job["assignment"])
-        rows = self._shard(job["shards"], assignment.device)
         update = loop.train(
-            self.trainee,
-            assignment,
-            self._adapter(job),
-            self.splits["train"].rows(rows),
-            training=wire.from_json(TrainingSpec, job["training"]),
-            key=tuple(job["key"]),
-            round=job["round"],
-            based_on=job["digest"],
+            self._loaded(),
+            job.assignment,
+            _adapter(job),
+            self.splits["train"].rows(self._shard(job.shards, job.assignment.device)),
+            training=job.training,
+            key=job.key,
+            round=job.round,
+            based_on=job.digest,
         )
         document, tensors = wire.answer(update)
-        write(job["out"], tensors)
+        write(job.out, tensors)
         return document
 
-    def evaluate(self, job: Job) -> Job:
-        """Count right and wrong over rows [start, stop) of a split."""
+    def evaluate(self, job: Evaluate) -> Answer:
         from fedquad.learn import evaluate
 
-        data = self.splits[job["split"]]
-        scores = evaluate.evaluate(self.trainee, self._adapter(job), data, job["start"], job["stop"], job["batch"])
+        scores = evaluate.evaluate(
+            self._loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
+        )
         return {"confusion": np.asarray(scores.confusion).tolist(), "loss_sum": float(scores.loss_sum)}
 
-    def _adapter(self, job: Job) -> Adapter:
-        adapter = adapters.unflatten(load_file(job["adapter"]))
-        if (found := adapters.digest(adapter)) != job["digest"]:
-            raise DeviceError(f"{job['adapter']} has digest {found[:12]}, but {job['digest'][:12]} was announced")
-        return adapter
+    def _loaded(self) -> "Trainee":
+        if self.trainee is None:
+            raise DeviceError("no model is loaded here; a job 'open' comes before any other")
+        return self.trainee
 
-    def _shard(self, path: str, device: int) -> Any:
+    def _shard(self, path: str, device: int) -> Ints:
         if path not in self.shards:
             self.shards[path] = load_file(path)
         return self.shards[path][str(device)]
+
+
+def _adapter(job: Train | Evaluate) -> Adapter:
+    adapter = adapters.unflatten(load_file(job.adapter))
+    if (found := adapters.digest(adapter)) != job.digest:
+        raise DeviceError(f"{job.adapter} has digest {found[:12]}, but {job.digest[:12]} was announced")
+    return adapter
 
 
 def write(path: str, tensors: dict[str, np.ndarray]) -> None:
@@ -107,16 +116,10 @@ def write(path: str, tensors: dict[str, np.ndarray]) -> None:
         raise DeviceError(f"{path} cannot be written: {error}") from error
 
 
-def answer(worker: Worker, job: Job) -> Job:
+def answer(worker: Worker, line: str) -> Answer:
     """Carry out one job; what goes wrong is part of the answer."""
-    handlers: dict[str, Callable[[Job], Job]] = {
-        "prepare": worker.prepare,
-        "open": worker.open,
-        "train": worker.train,
-        "evaluate": worker.evaluate,
-    }
     try:
-        return {"ok": handlers[job["op"]](job)}
+        return {"ok": worker.do(jobs.from_json(json.loads(line)))}
     except FedquadError as error:
         return {"error": str(error), "kind": type(error).__name__}
     except Exception as error:
@@ -126,11 +129,11 @@ def answer(worker: Worker, job: Job) -> Job:
 
 def serve(channel: socket.socket) -> None:
     """Answer jobs until the other end is closed. The first line says which process this is."""
-    jobs, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
+    lines, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
     worker = Worker()
     print(json.dumps({"pid": os.getpid()}), file=answers, flush=True)
-    for line in jobs:
-        print(json.dumps(answer(worker, json.loads(line))), file=answers, flush=True)
+    for line in lines:
+        print(json.dumps(answer(worker, line)), file=answers, flush=True)
 
 
 def main() -> None:
@@ -141,7 +144,7 @@ def main() -> None:
     """
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     channels = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
-    from fedquad.learn import evaluate, loop, model, tokens  # noqa: F401
+    from fedquad.learn import evaluate, loop, model  # noqa: F401
 
     for channel in channels:
         if os.fork() == 0:
@@ -152,9 +155,16 @@ def main() -> None:
             os._exit(0)
     for channel in channels:
         channel.close()
+    threading.Thread(target=_end_with_the_coordinator, daemon=True).start()
     with suppress(ChildProcessError):
         while True:
             os.wait()
+
+
+def _end_with_the_coordinator() -> None:
+    """Wait for the end of stdin, whose other end the coordinator holds; then end the group, at work or stopped."""
+    os.read(0, 1)  # sys.stdin's buffer could not be closed at exit while a thread waits in it
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fedquad.prices.cost import Constants
 from fedquad.rounds import acs
 from fedquad.rounds.acs import Choices, Devices, Settings
@@ -37,14 +35,13 @@ def explain(
     """Every depth of the device in row `device`, shallowest first."""
     one, gain = devices.part(slice(device, device + 1)), acs.gains(gradient_norms)
     end = acs.choose_deadline(devices, constants, gain)[0] if settings.rule == "deadline" else None
-    cap = np.inf if settings.rule == "literal" else mean_seconds * (1 + settings.theta)
+    cap = acs.cap(settings, mean_seconds)
     found = []
     for depth, least, fits, times in acs.candidates(one, constants, len(gain)):
         seconds, quantized = float(times[0]), int(least[0])
         reward = None
         if end is None and mean_seconds:
-            gap = abs(seconds - mean_seconds) / (mean_seconds if settings.is_relative else 1.0)
-            reward = float(gain[depth - 1] / (gap + settings.c))
+            reward = float(acs.reward(settings, gain[depth - 1], times, mean_seconds)[0])
         why = "less reward"
         if not fits[0]:
             short = constants.m_f + constants.m_o * depth - constants.m_q * (depth - 1) - int(one.memory_bytes[0])

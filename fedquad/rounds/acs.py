@@ -19,7 +19,7 @@ The least a for depth d never falls as d grows, so that the paper's carried a_cu
 same.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = ("default", "literal", "deadline")
 BLOCK = 1 << 15  # devices at a time: their columns stay in cache
 FALLBACKS = ("", "fastest", "head", "skip")  # what `Choices.fallback` indexes
 FASTEST, HEAD, SKIP = 1, 2, 3
+Score = Callable[[int, Ints, Floats], Floats]  # of a depth, its least a and its seconds; minus infinity: never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +46,7 @@ class Devices:
     base_seconds: Floats
     depth_seconds: Floats  # of one more trained layer
     quantize_seconds: Floats  # of one more quantized layer
+    head_seconds: Floats  # with the head alone trained: nothing goes back through the layers
 
     def __len__(self) -> int:
         return len(self.memory_bytes)
@@ -55,6 +57,7 @@ class Devices:
             base_seconds=self.base_seconds[chosen],
             depth_seconds=self.depth_seconds[chosen],
             quantize_seconds=self.quantize_seconds[chosen],
+            head_seconds=self.head_seconds[chosen],
         )
 
     def seconds(self, depth: int, quantized: Ints) -> Floats:
@@ -69,6 +72,15 @@ class Choices:
     quantized: npt.NDArray[np.int16]
     seconds: Floats
     fallback: npt.NDArray[np.int8]  # index into FALLBACKS
+
+    @classmethod
+    def nothing(cls, size: int) -> "Choices":
+        return cls(
+            depth=np.zeros(size, dtype=np.int16),
+            quantized=np.zeros(size, dtype=np.int16),
+            seconds=np.zeros(size),
+            fallback=np.zeros(size, dtype=np.int8),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +113,13 @@ def describe(cost: CostModel, statuses: Statuses, steps: Ints, rows: Ints | slic
     quantize = constants.c_a / speed
     if cost.quantization == "roofline":
         quantize = size.traffic / (ROOFLINE_SHARE * statuses.memory_bandwidth[rows])
+    sent = cost.head_bytes / up + (cost.head_bytes + cost.layers * adapter) / down
     return Devices(
         memory_bytes=statuses.memory_bytes[rows],
-        base_seconds=steps * constants.c_f / speed
-        + cost.head_bytes / up
-        + (cost.head_bytes + cost.layers * adapter) / down,
+        base_seconds=steps * constants.c_f / speed + sent,
         depth_seconds=steps * constants.c_d / speed + adapter / up,
         quantize_seconds=steps * quantize,
+        head_seconds=steps * (cost.forward_flops + cost.head_gradient) / speed + sent,
     )
 
 
@@ -120,14 +132,33 @@ def decide(
         return choose_deadline(devices, constants, gain)[1]
     if not mean_seconds:
         return choose_unquantized(devices, constants, len(gain))
-    theta = np.inf if settings.rule == "literal" else settings.theta
-    return choose(devices, constants, gain, mean_seconds, theta=theta, c=settings.c, is_relative=settings.is_relative)
+    return choose(settings, devices, constants, gain, mean_seconds)
 
 
 def gains(gradient_norms: Floats) -> Floats:
-    """G(1), ..., G(L): what each depth is expected to bring (Eq. 17)."""
-    summed: Floats = np.cumsum(np.asarray(gradient_norms, dtype=np.float64)[::-1])
+    """G(1), ..., G(L): what each depth is expected to bring (Eq. 17).
+
+    A layer that nobody has measured yet (NaN) counts as the nearest measured one above it, the lowest of those that are
+    trained; before anything was measured all count alike.
+    """
+    from_the_top = np.asarray(gradient_norms, dtype=np.float64)[::-1]
+    measured = np.flatnonzero(np.isfinite(from_the_top))
+    if not len(measured):
+        return np.arange(1.0, len(from_the_top) + 1)
+    nearest = measured[np.maximum(np.searchsorted(measured, np.arange(len(from_the_top)), side="right") - 1, 0)]
+    summed: Floats = np.cumsum(from_the_top[nearest])
     return summed
+
+
+def cap(settings: Settings, mean_seconds: float) -> float:
+    """The latest end that a candidate may have (Eq. 14)."""
+    return np.inf if settings.rule == "literal" else mean_seconds * (1 + settings.theta)
+
+
+def reward(settings: Settings, gain: float, seconds: Floats, mean_seconds: float) -> Floats:
+    """R of one depth at these seconds (Eq. 18)."""
+    scale = mean_seconds if settings.is_relative else 1.0
+    return gain / (np.abs(seconds - mean_seconds) / scale + settings.c)
 
 
 def least_quantized(memory_bytes: Ints, constants: Constants, depth: int) -> Ints:
@@ -146,70 +177,32 @@ def candidates(devices: Devices, constants: Constants, layers: int) -> Iterator[
         yield depth, quantized, quantized < depth, devices.seconds(depth, quantized)
 
 
-def choose(
-    devices: Devices,
-    constants: Constants,
-    gain: Floats,
-    mean_seconds: float,
-    *,
-    theta: float = 0.5,
-    c: float = 1e-4,
-    is_relative: bool = False,
-) -> Choices:
-    """Give every device the candidate of greatest reward that ends by t_avg (1 + theta).
+def choose(settings: Settings, devices: Devices, constants: Constants, gain: Floats, mean_seconds: float) -> Choices:
+    """Give every device the candidate of greatest reward that ends in time, or its fastest; `gain` is G(1..L)."""
+    latest = cap(settings, mean_seconds)
 
-    `gain` is G(1..L). `is_relative` measures the gap to t_avg as a share of it, and `c` with it.
-    """
-    cap = mean_seconds * (1 + theta)
-    scale = mean_seconds if is_relative else 1.0
-    return _by_blocks(devices, lambda part: _choose(part, constants, gain, mean_seconds, cap, c, scale))
+    def rewarded(depth: int, _: Ints, seconds: Floats) -> Floats:
+        return np.where(seconds <= latest, reward(settings, gain[depth - 1], seconds, mean_seconds), -np.inf)
 
+    def fastest(_: int, __: Ints, seconds: Floats) -> Floats:
+        return -seconds
 
-def _choose(
-    devices: Devices, constants: Constants, gain: Floats, mean: float, cap: float, c: float, scale: float
-) -> "_Best":
-    best = _Best(len(devices))
-    for depth, quantized, fits, seconds in candidates(devices, constants, len(gain)):
-        reward = gain[depth - 1] / (np.abs(seconds - mean) / scale + c)
-        best.take(depth, quantized, seconds, reward, fits & (seconds <= cap))
-    late = np.flatnonzero(best.depth == 0)
-    if len(late):
-        best.put(late, _fastest(devices.part(late), constants, len(gain)))
-    return best.or_head(devices, constants)
-
-
-def _fastest(devices: Devices, constants: Constants, layers: int) -> "_Best":
-    best = _Best(len(devices))
-    for depth, quantized, fits, seconds in candidates(devices, constants, layers):
-        best.take(depth, quantized, seconds, -seconds, fits)
-    best.fallback[:] = FASTEST
-    return best
+    return pick(devices, constants, len(gain), rewarded, fastest)
 
 
 def choose_unquantized(devices: Devices, constants: Constants, layers: int) -> Choices:
     """Give every device its deepest (k, 0): the first round, when there is neither t_avg nor g."""
 
-    def deepest(part: Devices) -> _Best:
-        best = _Best(len(part))
-        for depth, quantized, fits, seconds in candidates(part, constants, layers):
-            # With m_q >= m_o some device may only fit a quantized depth: it takes the one with the least a.
-            score = np.asarray(depth - quantized * layers, dtype=np.float64)
-            best.take(depth, quantized, seconds, score, fits)
-        return best.or_head(part, constants)
+    def unquantized(depth: int, quantized: Ints, _: Floats) -> Floats:
+        # With m_q >= m_o some device may only fit a quantized depth: it takes the one with the least a.
+        return np.asarray(depth - layers * quantized, dtype=np.float64)
 
-    return _by_blocks(devices, deepest)
+    return pick(devices, constants, layers, unquantized)
 
 
 def choose_deepest(devices: Devices, constants: Constants, layers: int) -> Choices:
     """Give every device the deepest configuration that fits, with the least quantization that makes it fit."""
-
-    def deepest(part: Devices) -> _Best:
-        best = _Best(len(part))
-        for depth, quantized, fits, seconds in candidates(part, constants, layers):
-            best.take(depth, quantized, seconds, np.full(len(part), float(depth)), fits)
-        return best.or_head(part, constants)
-
-    return _by_blocks(devices, deepest)
+    return pick(devices, constants, layers, lambda depth, quantized, _: np.full(len(quantized), float(depth)))
 
 
 def choose_deadline(devices: Devices, constants: Constants, gain: Floats) -> tuple[float, Choices]:
@@ -229,13 +222,10 @@ def choose_deadline(devices: Devices, constants: Constants, gain: Floats) -> tup
     latest = float(np.max(fastest[np.isfinite(fastest)], initial=0.0))
     end = _best_deadline(np.concatenate(times), np.concatenate(steps), latest)
 
-    def by_then(part: Devices) -> _Best:
-        best = _Best(len(part))
-        for depth, quantized, fits, seconds in candidates(part, constants, len(gain)):
-            best.take(depth, quantized, seconds, np.full(len(part), gain[depth - 1]), fits & (seconds <= end))
-        return best.or_head(part, constants)
+    def by_then(depth: int, _: Ints, seconds: Floats) -> Floats:
+        return np.where(seconds <= end, gain[depth - 1], -np.inf)
 
-    return end, _by_blocks(devices, by_then)
+    return end, pick(devices, constants, len(gain), by_then)
 
 
 def _best_deadline(times: Floats, steps: Floats, latest: float) -> float:
@@ -248,40 +238,40 @@ def _best_deadline(times: Floats, steps: Floats, latest: float) -> float:
     return float(ends[int(np.argmax(rate))])
 
 
-class _Best:
-    """The best candidate so far of each device, in place: a million devices leave no room for copies."""
+def pick(devices: Devices, constants: Constants, layers: int, *scores: Score) -> Choices:
+    """Give every device the candidate of greatest score; whom the first score gives none is chosen by the next one.
 
-    def __init__(self, size: int) -> None:
-        self.score = np.full(size, -np.inf)
-        self.depth = np.zeros(size, dtype=np.int16)
-        self.quantized = np.zeros(size, dtype=np.int16)
-        self.seconds = np.full(size, np.inf)
-        self.fallback = np.zeros(size, dtype=np.int8)
+    A device without any candidate trains the head alone where the model fits, and is left out where it does not.
+    """
+    starts = range(0, max(len(devices), 1), BLOCK)
+    parts = [_pick(devices.part(slice(start, start + BLOCK)), constants, layers, scores) for start in starts]
+    return Choices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in Choices.__slots__})
 
-    def take(self, depth: int, quantized: Ints, seconds: Floats, score: Floats, allowed: Bools) -> None:
+
+def _pick(devices: Devices, constants: Constants, layers: int, scores: Sequence[Score]) -> Choices:
+    chosen = _greatest(devices, constants, layers, scores[0])
+    for score in scores[1:]:
+        late = np.flatnonzero(chosen.depth == 0)
+        other = _greatest(devices.part(late), constants, layers, score)
+        for name in ("depth", "quantized", "seconds"):
+            getattr(chosen, name)[late] = getattr(other, name)
+        chosen.fallback[late] = FASTEST
+    none = chosen.depth == 0
+    chosen.fallback[none] = np.where(devices.memory_bytes[none] >= constants.m_f, HEAD, SKIP)
+    chosen.seconds[none] = np.where(chosen.fallback[none] == HEAD, devices.head_seconds[none], 0.0)
+    return chosen
+
+
+def _greatest(devices: Devices, constants: Constants, layers: int, score: Score) -> Choices:
+    """The candidate of greatest score of each device, in place: a million devices leave no room for copies."""
+    size = len(devices)
+    best, top = Choices.nothing(size), np.full(size, -np.inf)
+    for depth, quantized, fits, seconds in candidates(devices, constants, layers):
+        found = score(depth, quantized, seconds)
         # Depths ascend and a never falls with d: on equal scores the newcomer wins only if it quantizes no more.
-        better = allowed & ((score > self.score) | ((score == self.score) & (quantized == self.quantized)))
-        np.copyto(self.score, score, where=better)
-        np.copyto(self.depth, np.int16(depth), where=better)
-        np.copyto(self.quantized, quantized, where=better, casting="same_kind")
-        np.copyto(self.seconds, seconds, where=better)
-
-    def put(self, rows: Ints, other: "_Best") -> None:
-        for name in ("depth", "quantized", "seconds", "fallback"):
-            getattr(self, name)[rows] = getattr(other, name)
-
-    def or_head(self, devices: Devices, constants: Constants) -> "_Best":
-        none = self.depth == 0
-        self.fallback[none] = np.where(devices.memory_bytes[none] >= constants.m_f, HEAD, SKIP)
-        self.seconds[none] = np.where(self.fallback[none] == HEAD, devices.base_seconds[none], 0.0)
-        return self
-
-
-def _by_blocks(devices: Devices, pick: Callable[[Devices], _Best]) -> Choices:
-    parts = [pick(devices.part(slice(start, start + BLOCK))) for start in range(0, len(devices), BLOCK)] or [_Best(0)]
-    return Choices(
-        depth=np.concatenate([part.depth for part in parts]),
-        quantized=np.concatenate([part.quantized for part in parts]),
-        seconds=np.concatenate([part.seconds for part in parts]),
-        fallback=np.concatenate([part.fallback for part in parts]),
-    )
+        better = fits & ((found > top) | ((found == top) & (found > -np.inf) & (quantized == best.quantized)))
+        np.copyto(top, found, where=better)
+        np.copyto(best.depth, np.int16(depth), where=better)
+        np.copyto(best.quantized, quantized, where=better, casting="same_kind")
+        np.copyto(best.seconds, seconds, where=better)
+    return best

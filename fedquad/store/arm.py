@@ -1,31 +1,41 @@
 """An arm on disk: its rounds, the states it can resume from, its adapter.
 
     arms/LABEL-sSEED/
-      arm.json                     what is compared: method, params, seed, digests
-      rounds.jsonl                 RoundFacts, a line a finished round
-      state/round-0007.safetensors, .json
-      adapter/, best/              PEFT folders: the last round's, the best round's by validation
+      arm.json                     what it is and was computed from: method, params, seed, digests of every input
+      state/round-0007.json        a round's manifest: facts, numbers, digests; every round's, for ever
+      state/round-0007.safetensors tensors: the last two, the best, every N
+      rounds.jsonl                 the facts, a line a round; derived
+      adapter/, best/              PEFT folders: the last round's, the best round's by validation; derived
 
-A round is committed by the rename of state/round-0007.json, which holds its facts and the digest of the safetensors written
-before it. Everything else is derived from it and caught up when the arm is opened.
+A round is committed by the rename of its manifest, which names the one before it by digest; the first names what arm.json says.
+Everything else is derived, and caught up when the arm is opened.
 """
 
 import contextlib
+import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fedquad.errors import StoreError
-from fedquad.rounds import adapters
-from fedquad.store import files
+from fedquad.store import files, manifest
+from fedquad.store.manifest import SCHEMA
+from fedquad.store.progress import Progress
+from fedquad.store.shape import typed
 from fedquad.types import ServerState
 
-SCHEMA = 1
+IDENTITY = ("schema", "label", "method", "params", "seed", "digests", "inputs")
+OLD_SHAPE = {"digests": dict, "environment": dict, "failure": str}
+SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": dict}
+TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
+                  "best_accuracy": float, "supersedes": [str]}  # fmt: skip
+NUMBERED_LINE = re.compile(rb'(?m)^\{"round": (\d{1,9}),')
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,10 @@ class ArmFolder:
     """The folder of one arm."""
 
     path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     @property
     def state_path(self) -> Path:
@@ -43,120 +57,283 @@ class ArmFolder:
         """Updates of the round in progress; worth nothing afterwards."""
         return self.path / "spool"
 
-    def rounds(self) -> list[dict[str, Any]]:
-        """The facts of every committed round."""
-        return files.read_lines(self.path / "rounds.jsonl")
-
-    def describe(self, document: Mapping[str, Any]) -> None:
-        files.write_json(self.path / "arm.json", document)
+    @property
+    def lines_path(self) -> Path:
+        return self.path / "rounds.jsonl"
 
     def description(self) -> dict[str, Any]:
+        """arm.json, or nothing before the arm has begun; one of the first schema has neither number nor seal."""
         path = self.path / "arm.json"
-        return files.read_json(path) if path.exists() else {}
+        if not os.path.lexists(path):
+            if manifest.numbers(self.state_path):
+                raise StoreError(f"{path} is gone, and it says what the arm's rounds were computed from; put it back")
+            return {}
+        document = typed(files.read_json(path), {}, path)
+        if not {"schema", files.SEAL} & set(document):
+            return {**typed(document, OLD_SHAPE, path), "schema": 1}
+        document = files.sealed(document, SHAPE, path)
+        if document["schema"] != SCHEMA:
+            raise StoreError(
+                f"{path} is of schema {document['schema']}, and this version reads {SCHEMA}; use the version that wrote it"
+            )
+        return document
+
+    def describe(self, document: Mapping[str, Any]) -> None:
+        files.write_sealed(self.path / "arm.json", document, indent=1)
+
+    def begin(self, about: Mapping[str, Any]) -> "OpenArm":
+        """Begin the arm, or open it where it stands if it is computed from the same; else say what differs."""
+        document = json.loads(json.dumps({"environment": {}, **about, "schema": SCHEMA, "failure": ""}))
+        if known := self.description():
+            self.refuse_old(known)
+            self._refuse_others(known, document)
+            document["environment"] = known["environment"]
+        self.describe(document)
+        return self.open()
+
+    def refuse_old(self, known: Mapping[str, Any]) -> None:
+        if known.get("schema", SCHEMA) != SCHEMA:
+            raise StoreError(
+                f"arm {self.name} was begun under schema {known['schema']}, and this version goes on with schema {SCHEMA} only; "
+                f"finish it with the version that began it, or begin anew with --fresh"
+            )
+
+    def _refuse_others(self, known: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+        was, now = (_flat({key: document[key] for key in IDENTITY}) for document in (known, present))
+        for key in {**was, **now}:
+            if was.get(key) != now.get(key):
+                raise StoreError(
+                    f"arm {self.name} was begun with another {key}: it was {_short(was.get(key))} and is {_short(now.get(key))}; "
+                    f"put back what it was begun with, or begin anew with --fresh"
+                )
+
+    def open(self) -> "OpenArm":
+        """The arm at work: its history read once, what is derived from it caught up."""
+        return OpenArm(self)
+
+    def manifests(self, until: int | None = None) -> Iterator[dict[str, Any]]:
+        """Every committed round's manifest in order, each checked to follow the one before."""
+        before = identity(self.description())
+        there = manifest.numbers(self.state_path)
+        for number in range(1, min(there[-1], until or there[-1]) + 1 if there else 1):
+            if number not in there[number - 1 : number]:
+                path = manifest.path_of(self.state_path, number)
+                raise StoreError(f"{path} is gone, though round {there[-1]} is there; put it back, or use --fresh")
+            document = manifest.read(self.state_path, number, before)
+            before = document[files.SEAL]
+            yield document
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The facts of every committed round."""
+        if not self.is_current():
+            return self._old_rounds()
+        return [document["facts"] for document in self.manifests()]
+
+    def _old_rounds(self) -> list[dict[str, Any]]:
+        """What the first schema kept of its history: lines."""
+        lines = [typed(facts, manifest.FACTS, self.lines_path) for facts in files.read_lines(self.lines_path)]
+        if [facts["round"] for facts in lines] != list(range(1, len(lines) + 1)):
+            raise StoreError(f"{self.lines_path} does not hold each of its rounds once and in order")
+        return lines
+
+    def has_round(self, number: int) -> bool:
+        return os.path.lexists(manifest.path_of(self.state_path, number))
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """The facts of one committed round."""
+        return manifest.read(self.state_path, number)["facts"]  # type: ignore[no-any-return]
+
+    def progress(self) -> Progress:
+        """How far the arm is, read from its whole history."""
+        found = Progress()
+        for facts in self.rounds():
+            found.add(facts)
+        return found
+
+    def refuse_lost(self, last: int) -> None:
+        """A line is written after its manifest: one more line than manifests means that the last were lost."""
+        told = max((int(number) for number in NUMBERED_LINE.findall(self._tail())), default=0)
+        if told > last:
+            path = manifest.path_of(self.state_path, last + 1)
+            raise StoreError(
+                f"{path} is gone, though {self.lines_path.name} tells of round {told}; `campaign resume` computes it again"
+            )
+
+    def _tail(self) -> bytes:
+        try:
+            return files.read_bytes(self.lines_path)[-(2**20) :]
+        except StoreError:  # it is derived; opening the arm writes it anew
+            return b""
+
+    def check(self) -> Progress:
+        """Read every manifest and every tensor that is kept, and refuse what is not what was written; returns how far it is."""
+        if not self.is_current():
+            return self.progress()
+        kept = set(manifest.numbers(self.state_path, "safetensors"))
+        found, last = Progress(), self.last_number()
+        for document in self.manifests():
+            found.add(document["facts"], document[files.SEAL])
+            if document["round"] in kept or document["round"] == last:
+                manifest.state(self.state_path, document)
+        return found
+
+    def is_current(self) -> bool:
+        """Whether it is of this version's schema, or not begun."""
+        return bool(self.description().get("schema", SCHEMA) == SCHEMA)
 
     def note_failure(self, reason: str) -> None:
         """Write down why the arm ended before its last round."""
-        self.describe({**self.description(), "failure": reason})
+        with contextlib.suppress(StoreError):  # an arm.json that is not ours to write is then the reason
+            if (about := self.description()).get("schema") == SCHEMA:
+                self.describe({**about, "failure": reason})
+
+    def tracking(self) -> dict[str, Any]:
+        """How far MLflow has got, as tasks/track.py wrote it; nothing when that is not there or not whole."""
+        try:
+            return files.read_sealed(self.path / "tracking.json", TRACKING_SHAPE)
+        except StoreError:
+            return {}
 
     def is_tracked(self) -> bool:
-        """Whether tracking has got every round; tracking.json is written by tasks/track.py."""
-        path = self.path / "tracking.json"
-        cursor = files.read_json(path) if path.exists() else {"sent_rounds": 0, "status": "RUNNING"}
-        return cursor["status"] != "RUNNING" and cursor["sent_rounds"] == len(self.rounds())
+        """Whether tracking has got every round."""
+        cursor = self.tracking()
+        if not self.is_current():
+            return True  # the version that ran it sent what there was to send
+        return bool(cursor) and cursor["status"] != "RUNNING" and cursor["sent_rounds"] == self.last_number()
 
-    def commit(self, state: ServerState, facts: Mapping[str, Any], keep_every: int = 0) -> None:
-        """Commit a round: tensors, then the manifest whose rename is the commit, then what follows from it."""
-        stem = self.state_path / f"round-{state.round:04d}"
-        tensors = _tensors(state)
-        files.write_tensors(stem.with_suffix(".safetensors"), tensors)
-        manifest = {
-            "schema": SCHEMA,
-            "round": state.round,
-            "tensors": {
-                name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in tensors.items()
-            },
-            "sha256": adapters.tensors_digest(tensors),
-            "memo_numbers": {name: value for name, value in state.memo.items() if not isinstance(value, np.ndarray)},
-            "mean_seconds": state.mean_seconds,
-            "clock_seconds": state.clock_seconds,
-            "facts": dict(facts),
-        }
-        files.write_json(stem.with_suffix(".json"), manifest)
-        files.append_line(self.path / "rounds.jsonl", facts)
-        self._prune(keep_every)
+    def last_number(self) -> int:
+        """The last round there is a manifest of; whether it is sound is `manifests`' to say."""
+        return max(manifest.numbers(self.state_path), default=0)
+
+    def rewind(self, number: int) -> Path:
+        """Set the rounds after this one aside, the last first, so that a kill leaves a whole history."""
+        aside = self.path / f"aside-{datetime.now():%Y%m%d-%H%M%S-%f}"
+        aside.mkdir()
+        self._supersede()
+        there = manifest.numbers(self.state_path)
+        moved = [
+            manifest.path_of(self.state_path, n, kind)
+            for n in reversed(there)
+            if n > number
+            for kind in ("json", "safetensors")
+        ]
+        for path in (self.lines_path, self.path / "adapter", self.path / "best", *moved):
+            if os.path.lexists(path):
+                os.rename(path, aside / path.name)
+        self.open()
+        return aside
+
+    def _supersede(self) -> None:
+        """Have tracking begin a new run, which names the old one; before anything moves, so that no round is taken for sent."""
+        cursor = self.tracking()
+        old = [*cursor.get("supersedes", []), *filter(None, [cursor.get("run_id")])]
+        if cursor:
+            fresh = {"run_id": "", "key": "", "sent_rounds": 0, "status": "RUNNING", "best_accuracy": 0.0}
+            files.write_sealed(self.path / "tracking.json", {**cursor, **fresh, "supersedes": old})
+
+    def refuse_rewind(self, number: int) -> None:
+        """Refuse to go back to a round that is not kept, or not sound."""
+        self.refuse_old(self.description())
+        kept = manifest.numbers(self.state_path, "safetensors")
+        if number not in kept:
+            raise StoreError(
+                f"arm {self.name} has no state of round {number} to go back to; it keeps those of {', '.join(map(str, kept)) or 'none'}"
+            )
+        for document in self.manifests(until=number):
+            if document["round"] == number:
+                manifest.tensors_of(self.state_path, document)
+
+
+class OpenArm:
+    """An arm at work. Its history is read once, here; a round costs the same at the end as at the start."""
+
+    def __init__(self, folder: ArmFolder) -> None:
+        self.folder = folder
+        self.path, self.spool_path = folder.path, folder.spool_path
+        self.progress = Progress(head=identity(folder.description()))
+        lines = hashlib.sha256()
+        for document in folder.manifests():
+            self.progress.add(document["facts"], document[files.SEAL])
+            lines.update(files.line(document["facts"]))
+        self.kept = manifest.numbers(folder.state_path, "safetensors")
+        self._sweep()
+        self._catch_up(lines.digest())
 
     def latest(self) -> ServerState | None:
-        """The newest committed state, after catching rounds.jsonl up with it; None before the first round."""
-        for path in reversed(self._manifests()):
-            manifest = files.read_json(path)
-            tensors = files.read_tensors(path.with_suffix(".safetensors"))
-            found = adapters.tensors_digest(tensors)
-            if found != manifest["sha256"]:
-                raise StoreError(
-                    f"{path.with_suffix('.safetensors')} has digest {found[:12]}, but its manifest says {manifest['sha256'][:12]}; "
-                    f"delete both files to go on from the round before"
-                )
-            self._catch_up(manifest["facts"])
-            return _state(manifest, tensors)
-        self._truncate_rounds(0)
-        return None
+        """The newest committed state; None before the first round."""
+        return self.state(self.progress.last_round) if self.progress.last_round else None
 
-    def clear_spool(self) -> None:
-        shutil.rmtree(self.spool_path, ignore_errors=True)
+    def state(self, number: int) -> ServerState:
+        """The state of a committed round whose tensors are kept."""
+        return manifest.state(self.folder.state_path, manifest.read(self.folder.state_path, number))
 
-    def best_round(self) -> int:
-        """The round with the best validation accuracy, the first of equals; 0 before any."""
-        rounds = self.rounds()
-        return max(rounds, key=lambda r: (r["validation_accuracy"], -r["round"]))["round"] if rounds else 0
-
-    def _manifests(self) -> list[Path]:
-        return sorted(self.state_path.glob("round-*.json"))
-
-    def _catch_up(self, facts: Mapping[str, Any]) -> None:
-        """A kill between the commit and the line leaves the line missing, or cut short."""
-        self._truncate_rounds(
-            facts["round"] - 1 if facts["round"] not in {r["round"] for r in self.rounds()} else facts["round"]
-        )
-        if len(self.rounds()) < facts["round"]:
-            files.append_line(self.path / "rounds.jsonl", facts)
-
-    def _truncate_rounds(self, last: int) -> None:
-        path = self.path / "rounds.jsonl"
-        if not path.exists():
-            return
-        text = "".join(json.dumps(r) + "\n" for r in self.rounds() if r["round"] <= last)
-        if path.read_text(encoding="utf-8") != text:
-            files.write_bytes(path, text.encode())
+    def commit(self, state: ServerState, facts: Mapping[str, Any], keep_every: int = 0) -> None:
+        """Commit the next round, then what follows from it."""
+        assert state.round == facts["round"] == self.progress.last_round + 1, "rounds are committed in order"
+        document = manifest.write(self.folder.state_path, state, facts, self.progress.head)
+        self.progress.add(document["facts"], document[files.SEAL])
+        files.append_line(self.folder.lines_path, document["facts"])
+        self._prune(keep_every)
 
     def _prune(self, keep_every: int) -> None:
-        """Keep the last two states, the best and every N."""
-        manifests = self._manifests()
-        best = self.best_round()
-        for path in manifests[:-2]:
-            number = int(path.stem.removeprefix("round-"))
-            if number == best or (keep_every and number % keep_every == 0):
+        """Keep the tensors of the last two rounds, the best and every N."""
+        self.kept.append(self.progress.last_round)
+        for number in self.kept[:-2]:
+            if number == self.progress.best_round or (keep_every and number % keep_every == 0):
                 continue
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-                path.with_suffix(".safetensors").unlink()
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        self.kept.remove(number)
+        with contextlib.suppress(FileNotFoundError):
+            manifest.path_of(self.folder.state_path, number, "safetensors").unlink()
+
+    def _sweep(self) -> None:
+        """Remove what a kill left: half-written files, and tensors whose round was not committed."""
+        for number in [n for n in self.kept if n > self.progress.last_round]:
+            _remove(manifest.path_of(self.folder.state_path, number, "safetensors"))
+            self.kept.remove(number)
+        for folder in (self.path, self.folder.state_path):
+            for name in files.names(folder):
+                if name.startswith((".adapter-", ".best-")) or (name.startswith(".") and name.endswith(".tmp")):
+                    _remove(folder / name)
+
+    def _catch_up(self, wanted: bytes) -> None:
+        """Write rounds.jsonl anew if it is not what the manifests say."""
+        path = self.folder.lines_path
+        if not os.path.lexists(path) and not self.progress.last_round:
+            return
+        try:
+            if hashlib.sha256(files.read_bytes(path)).digest() == wanted:
+                return
+        except StoreError:
+            _remove(path)
+        files.write_bytes(path, b"".join(files.line(document["facts"]) for document in self.folder.manifests()))
 
 
-def _tensors(state: ServerState) -> dict[str, np.ndarray]:
-    memo = {f"memo.{name}": value for name, value in state.memo.items() if isinstance(value, np.ndarray)}
-    adapter = {f"adapter.{name}": array for name, array in adapters.flatten(state.adapter).items()}
-    return {**adapter, **memo, "gradient_norms": state.gradient_norms, "pace": state.pace}
+def identity(about: Mapping[str, Any]) -> str:
+    """Digest of what an arm is and is computed from: the start of its chain."""
+    return files.digest_of({key: about[key] for key in IDENTITY if key in about})
 
 
-def _state(manifest: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ServerState:
-    def group(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+def _remove(path: Path) -> None:
+    """Remove whatever lies there, without following a link."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.disk_error(error, path) from error
 
-    return ServerState(
-        round=manifest["round"],
-        adapter=adapters.unflatten(group("adapter.")),
-        memo={**group("memo."), **manifest["memo_numbers"]},
-        gradient_norms=tensors["gradient_norms"],
-        pace=tensors["pace"],
-        mean_seconds=manifest["mean_seconds"],
-        clock_seconds=manifest["clock_seconds"],
-    )
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of mappings, such as the digests, as keys of their own."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return {key.removeprefix("digests.").removeprefix("inputs."): value for key, value in flat.items()}
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else repr(value)

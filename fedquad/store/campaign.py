@@ -6,9 +6,10 @@ $FEDQUAD_HOME (default ./runs)
     spec.yaml  summary.json  lock  arms/LABEL-sSEED/
 """
 
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,23 @@ from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
 from fedquad.rounds import facts
 from fedquad.spec import CampaignSpec
 from fedquad.spec_text import differences, plain, read_yaml, write_yaml
-from fedquad.store import files, lock
+from fedquad.store import exports, files, lock
 from fedquad.store.arm import ArmFolder
+from fedquad.store.progress import Progress, is_finished
+from fedquad.store.shape import typed
+
+SPEC_BYTES = 2**20
+SPEC_SHAPE: dict[str, Any] = {
+    "arms": [{"method": str, "label": str, "params": dict}],
+    "seeds": [int],
+    "rounds": int,
+    "stop": str,
+    "target_accuracy": (float, None),
+    "model": {"name": str},
+    "data": {"name": str},
+    "cost": {"priced_as": str},
+    "fleet": {"boards": dict, "pools": dict},
+}
 
 
 def home() -> Path:
@@ -48,57 +64,98 @@ class CampaignFolder:
         return ArmFolder(self.path / "arms" / f"{label}-s{seed}")
 
     def arms(self) -> list[ArmFolder]:
-        return [ArmFolder(path.parent) for path in sorted(self.path.glob("arms/*/arm.json"))]
+        """The arms that there are."""
+        return [ArmFolder(self.path / "arms" / name) for name in files.names(self.path / "arms")]
 
     def stored_spec(self) -> dict[str, Any]:
         """The spec as plain data; turning it into a CampaignSpec is the edge's."""
         path = self.path / "spec.yaml"
         try:
-            return read_yaml(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, SpecError) as error:
+            spec = read_yaml(files.read_bytes(path, SPEC_BYTES).decode("utf-8"), str(path), has_aliases=False)
+        except (UnicodeDecodeError, SpecError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
+        return typed(spec, SPEC_SHAPE, path)  # type: ignore[no-any-return]
 
-    def summary(self) -> dict[str, Any]:
-        """summary.json, or as much of it as the finished rounds give."""
-        path = self.path / "summary.json"
-        return files.read_json(path) if path.exists() else self.summarise()
+    def spec_digest(self) -> str:
+        """What the arms note as the spec they were begun with."""
+        return files.digest_of(self.stored_spec())
 
     def summarise(self) -> dict[str, Any]:
-        """Derive the summary from the arms as they stand."""
-        spec = self.stored_spec()
+        """Derive the summary from the arms as they stand, their histories checked."""
+        spec = self._own_spec()
         arms: list[dict[str, Any]] = []
         digests: dict[str, str] = {}
         environment: dict[str, Any] = {}
         for label, method, params, seed in planned_arms(spec):
             folder = self.arm(label, seed)
-            about = folder.description()
+            about, rounds = folder.description(), folder.rounds()
+            folder.refuse_lost(len(rounds))
             digests.update(about.get("digests", {}))
             environment = about.get("environment", environment)
-            arm = facts.arm_summary(label, method, params, seed, folder.rounds())
+            arm = facts.arm_summary(label, method, params, seed, rounds)
             arms.append({**arm, "failure": about.get("failure", "")})
         return facts.summary(
             self.name,
             arms,
-            spec.get("target_accuracy"),
+            spec["target_accuracy"],
             digests,
             priced_as=spec["cost"]["priced_as"],
             environment=environment,
         )
 
+    def _own_spec(self) -> dict[str, Any]:
+        """The stored spec, if it is the one that every arm was begun with."""
+        spec = self.stored_spec()
+        found = files.digest_of(spec)
+        for arm in self.arms():
+            begun = arm.description().get("inputs", {}).get("spec", found)
+            if begun != found:
+                raise StoreError(
+                    f"{self.path / 'spec.yaml'} was changed: arm {arm.name} was begun with {begun[:12]}, and it is {found[:12]}"
+                )
+        return spec
+
+    def check(self) -> bool:
+        """Read all that results rest on, tensors too, and refuse what is not what was written, or cannot be gone on with.
+
+        Returns whether nothing is left to do: every arm has finished, and what it hands out is of its states.
+        """
+        spec = self._own_spec()
+        known = {arm.path: arm.check() for arm in self.arms()}
+        planned = [self.arm(label, seed) for label, _, _, seed in planned_arms(spec)]
+        done = [known.get(arm.path, Progress()) for arm in planned]
+        if all(is_finished(one, spec["rounds"], spec["stop"], spec["target_accuracy"]) for one in done):
+            return not any(arm.is_current() and exports.stale(arm.path, one) for arm, one in zip(planned, done))
+        for arm in planned:
+            arm.refuse_old(arm.description())
+        return False
+
     def write_summary(self) -> dict[str, Any]:
+        """Write summary.json, which is derived: what it held does not matter."""
         document = self.summarise()
         files.write_json(self.path / "summary.json", document)
         return document
 
-    def status(self) -> str:
-        """How far it is: running, finished, failed (an arm gave up) or stopped."""
+    def status(self, summary: Mapping[str, Any] | None = None) -> str:
+        """How far it is: running, finished, failed (an arm gave up) or stopped; read from the summary if there is one at hand."""
         if lock.is_held(self.path / "lock"):
             return "running"
         spec = self.stored_spec()
-        arms = [self.arm(label, seed) for label, _, _, seed in planned_arms(spec)]
-        if all(_has_finished(spec, arm.rounds()) for arm in arms):
+        arms = (summary or self.summarise())["arms"]
+        target = spec["target_accuracy"]
+        if all(is_finished(_progress(arm), spec["rounds"], spec["stop"], target) for arm in arms):
             return "finished"
-        return "failed" if any(arm.description().get("failure") for arm in arms) else "stopped"
+        return "failed" if any(arm["failure"] for arm in arms) else "stopped"
+
+    def rewind(self, number: int) -> list[Path]:
+        """Go back to a kept round in every arm that is beyond it; nothing moves unless all of them can."""
+        with lock.hold(self.path / "lock", self.name):
+            beyond = [arm for arm in self.arms() if arm.last_number() > number]
+            for arm in beyond:
+                arm.refuse_rewind(number)
+            aside = [arm.rewind(number) for arm in beyond]
+            self.write_summary()
+            return aside
 
     @contextmanager
     def open(self, spec: CampaignSpec) -> Iterator[None]:
@@ -132,9 +189,10 @@ class CampaignFolder:
         return aside
 
 
-def _has_finished(spec: dict[str, Any], rounds: list[dict[str, Any]]) -> bool:
-    reached = spec["stop"] == "target" and any(r["accuracy"] >= spec["target_accuracy"] for r in rounds)
-    return reached or len(rounds) >= spec["rounds"]
+def _progress(arm: Mapping[str, Any]) -> Progress:
+    """How far an arm of a summary is."""
+    best = arm["best_accuracy"]
+    return Progress(last_round=len(arm["rounds"]), best_accuracy=-math.inf if best is None else best)
 
 
 def planned_arms(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], int]]:

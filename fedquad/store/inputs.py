@@ -1,13 +1,19 @@
-"""Files that a campaign's settings name besides its data: a fleet trace, a profile of constants."""
+"""Files that a campaign is computed from besides its data: a fleet trace, a profile of constants, methods of the user's, shards."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedquad.errors import SpecError
+import numpy as np
+
+from fedquad import discover
+from fedquad.errors import SpecError, StoreError
 from fedquad.fleets import trace
+from fedquad.rounds import adapters
 from fedquad.spec import CostSpec, FleetSpec
+from fedquad.store import files
 
 
 def trace_of(fleet: FleetSpec) -> trace.Trace | None:
@@ -18,6 +24,22 @@ def trace_of(fleet: FleetSpec) -> trace.Trace | None:
 def profile_of(cost: CostSpec) -> Mapping[str, Any] | None:
     """The profile that `cost.profile` names, or nothing."""
     return read_json(cost.profile, "cost.profile") if cost.profile else None
+
+
+def method_digest(method: str) -> dict[str, str]:
+    """The digest of a method's source, where that is not the package's own."""
+    source = discover.source(method)
+    return {"method source": hashlib.sha256(files.read_bytes(source.resolve())).hexdigest()} if source else {}
+
+
+def keep(path: Path, tensors: Mapping[str, np.ndarray], digest: str) -> None:
+    """Have these tensors in the file that is named by their digest: written if it does not hold them, or not any more."""
+    try:
+        if adapters.tensors_digest(files.read_tensors(path)) == digest:
+            return
+    except StoreError:
+        pass
+    files.write_tensors(path, tensors)
 
 
 def read(path: str, key: str) -> str:

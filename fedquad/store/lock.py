@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedquad.errors import LockedError
+from fedquad.errors import LockedError, StoreError
 from fedquad.store.files import disk_error
 
 
@@ -16,7 +16,7 @@ def hold(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file, or say who does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  held open: closing it drops the lock
+        file = open(_handle(path, os.O_RDWR | os.O_CREAT), "r+", errors="replace")  # noqa: SIM115  held open: closing it drops the lock
     except OSError as error:
         raise disk_error(error, path) from error
     with file:
@@ -38,11 +38,20 @@ def hold(path: Path, name: str) -> Iterator[None]:
         yield
 
 
+def _handle(path: Path, flags: int) -> int:
+    """Open the lock itself, without following a link or waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+
+
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock now."""
-    if not path.exists():
+    try:
+        file = open(_handle(path, os.O_RDONLY), "rb")  # noqa: SIM115  closed below
+    except FileNotFoundError:
         return False
-    with open(path, encoding="utf-8") as file:
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

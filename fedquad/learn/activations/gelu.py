@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from fedquad_kernels import gelu_backward, gelu_code
-from fedquad_kernels.gelu import Kind
+from fedquad_kernels.gelu import Kind, gelu_backward, gelu_code
 from torch import nn
 from transformers import activations
 

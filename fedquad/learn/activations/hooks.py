@@ -9,7 +9,7 @@ transposed.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 import torch
@@ -29,17 +29,8 @@ from fedquad.learn.activations.payloads import (
     View,
 )
 from fedquad.learn.activations.policy import dense_run, is_candidate, is_weight
+from fedquad.learn.activations.shared import Key, Norms, Shared, key_of
 from fedquad.learn.activations.slab import LateBlock, LayerSlab
-
-if TYPE_CHECKING:
-    from fedquad.learn.activations.session import Compression
-
-Key = tuple[int, int, int, torch.dtype, int]
-
-
-def key_of(run: torch.Tensor) -> Key:
-    """Return what tells a run of memory from every other."""
-    return run.untyped_storage()._cdata, int(run.storage_offset()), run.numel(), run.dtype, run._version
 
 
 def unpack(packed: Packed) -> torch.Tensor:
@@ -50,13 +41,13 @@ def unpack(packed: Packed) -> torch.Tensor:
 class Recorder:
     """What one layer saves in one forward pass."""
 
-    def __init__(self, session: "Compression", hidden: torch.Tensor) -> None:
-        self.session = session
+    def __init__(self, shared: Shared, hidden: torch.Tensor, is_deferred: bool) -> None:
+        self.shared = shared
         self.input = hidden.untyped_storage()._cdata
-        self.slab = LayerSlab() if session.is_deferred(hidden) else None
+        self.slab = LayerSlab() if is_deferred else None
         self.memo: dict[Key, tuple[object, Payload]] = {}
-        self.norms: dict[Key, tuple[object, ref[Payload], nn.LayerNorm, torch.Size]] = {}
-        self.is_covered = session.coverage == "full"
+        self.norms: Norms = {}
+        self.is_covered = shared.coverage == "full"
         self.gathered: int | None = None
         self.ours: set[int] = set()
         self.biases = 0
@@ -64,8 +55,8 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Save through these hooks inside the block, then pack what was deferred."""
-        paper = nullcontext() if self.session.coverage == "full" else PaperOperators(self)
-        kept, plain = self.session.kept.bytes, self.session.plain.bytes
+        paper = nullcontext() if self.shared.coverage == "full" else PaperOperators(self)
+        kept, plain = self.shared.kept.bytes, self.shared.plain.bytes
         try:
             with torch.autograd.graph.saved_tensors_hooks(self.pack, unpack), paper:
                 yield
@@ -73,9 +64,9 @@ class Recorder:
                 self.slab.close()
         finally:
             self.memo = {}  # the graph holds the hooks, and with them this recorder
-        self.session.norms = self.norms
+        self.shared.norms = self.norms
         self.saved = SavedBytes(
-            kept_bytes=self.session.kept.bytes - kept, uncompressed_bytes=self.session.plain.bytes - plain
+            kept_bytes=self.shared.kept.bytes - kept, uncompressed_bytes=self.shared.plain.bytes - plain
         )
 
     def pack(self, t: torch.Tensor) -> Packed:
@@ -84,7 +75,7 @@ class Recorder:
             return self._exact(t)
         storage = t.untyped_storage()
         if storage._cdata == self.gathered:
-            self.session.plain.charge(t)
+            self.shared.plain.charge(t)
             return ShapeOnly(t.new_zeros(()), t.shape)
         run = dense_run(t)
         if run is None:
@@ -94,7 +85,7 @@ class Recorder:
         payload = found[1] if found else self._new_payload(t, run, key)
         if payload is None:
             return self._exact(t)
-        self.session.plain.charge(t)
+        self.shared.plain.charge(t)
         payload.claim()
         return View(payload, t.shape, t.stride(), int(t.storage_offset() - run.storage_offset()))
 
@@ -102,11 +93,11 @@ class Recorder:
         payload: Payload | None = self._normalized(key)
         if payload is None:
             is_open = t.dtype == torch.bool or t.requires_grad or key[0] == self.input
-            if not is_open or is_weight(t) or (t.dtype == torch.bool and self.session.coverage == "paper"):
+            if not is_open or is_weight(t) or (t.dtype == torch.bool and self.shared.coverage == "paper"):
                 return None
             payload = self._compress(run)
         self._remember(key, run, payload)
-        self.session.kept.bytes += payload.kept_bytes
+        self.shared.kept.bytes += payload.kept_bytes
         return payload
 
     def _compress(self, run: torch.Tensor) -> Payload:
@@ -123,16 +114,16 @@ class Recorder:
         return Exact(t.detach() if t.requires_grad else t, t._version)
 
     def _charge(self, t: torch.Tensor) -> None:
-        self.session.kept.charge(t)
+        self.shared.kept.charge(t)
         storage = t.untyped_storage()
         if storage._cdata in self.ours:
             return
-        bias = self.session.bias.bias
+        bias = self.shared.bias.bias
         if bias is None or storage._cdata != bias.untyped_storage()._cdata:
-            self.session.plain.charge(t)
+            self.shared.plain.charge(t)
         elif not self.biases:  # without us, each layer would have made its own
             self.biases = storage.nbytes()
-            self.session.plain.bytes += self.biases
+            self.shared.plain.bytes += self.biases
 
     def is_innermost(self) -> bool:
         """Say whether these hooks are the ones that run: those of a checkpoint inside the layer come before."""
@@ -141,7 +132,7 @@ class Recorder:
 
     def note_gelu(self, x: torch.Tensor, code: torch.Tensor) -> None:
         """Take note that codes are about to be saved in place of GELU's input."""
-        self.session.plain.charge(x)
+        self.shared.plain.charge(x)
         self.ours.add(code.untyped_storage()._cdata)
 
     def note_norm(self, norm: nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -154,14 +145,14 @@ class Recorder:
         self.norms[key_of(y)] = hold_address(y), ref(source[1]), norm, x.shape
 
     def _normalized(self, key: Key) -> Payload | None:
-        found = self.norms.get(key) or self.session.norms.get(key)
+        found = self.norms.get(key) or self.shared.norms.get(key)
         source = found[1]() if found else None
         return Normalized(source, found[2], found[3]) if found and source is not None else None
 
     def note_repeat(self, base: torch.Tensor, times: int, out: torch.Tensor) -> None:
         """Take note that a tensor is so many copies of another."""
         if is_candidate(out) and out.dtype != torch.bool:
-            self._remember(key_of(out), out, Repeated(base, times, self.session.kept.charge))
+            self._remember(key_of(out), out, Repeated(base, times, self.shared.kept.charge))
 
     @contextmanager
     def shape_only(self, t: Any) -> Iterator[None]:

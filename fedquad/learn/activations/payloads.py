@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from fedquad_kernels import block_dequantize, block_quantize, pack_bits, unpack_bits
+from fedquad_kernels.bits import pack_bits, unpack_bits
+from fedquad_kernels.int8_block import block_dequantize, block_quantize
 from torch.nn import functional as F
 
 from fedquad.learn.activations.policy import as_matrix

@@ -3,11 +3,17 @@
 Until the layer ends the originals are held, so that the peak is the compressed layers and one plain one. Their versions
 are compared at the end: one that was changed in place since it was saved is refused in the backward pass, as autograd
 does.
+
+Runs hold their slab, the slab holds its runs weakly once it is packed: what a graph kept is gone when the graph is, without
+waiting for the garbage collector.
 """
 
+from weakref import ref
+
 import torch
-from fedquad_kernels import BlockSlab, pack_bits_many, slab_dequantize, slab_quantize, unpack_bits
+from fedquad_kernels.bits import pack_bits_many, unpack_bits
 from fedquad_kernels.int8_block import scales_shape
+from fedquad_kernels.int8_slab import BlockSlab, slab_dequantize, slab_quantize
 
 from fedquad.learn.activations.payloads import check_version
 from fedquad.learn.activations.policy import as_matrix
@@ -82,6 +88,7 @@ class LayerSlab:
     def __init__(self) -> None:
         self.blocks: list[LateBlock] = []
         self.masks: list[LateBits] = []
+        self.packed: list[ref[LateBlock]] = []
         self.slab: BlockSlab | None = None
         self.ready: dict[int, torch.Tensor] = {}
 
@@ -97,9 +104,11 @@ class LayerSlab:
         """Pack everything and let the originals go."""
         if self.blocks:
             self.slab = slab_quantize([block.close() for block in self.blocks])
+            self.packed, self.blocks = [ref(block) for block in self.blocks], []
         if self.masks:
             for mask, bits in zip(self.masks, pack_bits_many([mask.close() for mask in self.masks])):
                 mask.bits = bits
+            self.masks = []
 
     def take(self, block: LateBlock) -> torch.Tensor:
         """Return a block's run; the first one asked for brings all that are still to be asked for, in one launch.
@@ -108,7 +117,8 @@ class LayerSlab:
         """
         assert self.slab is not None
         if block.index not in self.ready:
-            open_claims = {other.index for other in self.blocks if other.claims > 0 and other.index not in self.ready}
+            others = [other for one in self.packed if (other := one()) is not None]
+            open_claims = {other.index for other in others if other.claims > 0 and other.index not in self.ready}
             wanted = sorted({block.index, *open_claims})
             self.ready.update(zip(wanted, slab_dequantize(self.slab, wanted)))
         block.claims -= 1

@@ -1,24 +1,34 @@
-"""Open and close activation compression on a model's layers."""
+"""Train a transformer's layers with the activations they save kept in INT8.
+
+    with compress(model, layers=[6, 7, 8]):
+        loss = model(**batch).loss
+        loss.backward()
+
+The forward pass is untouched, and so is the loss, bit for bit; what changes is what autograd keeps between forward and
+backward, about a quarter of it in fp32. Works on any Hugging Face transformer, wrapped by PEFT or not, in any training
+loop that runs eagerly in one process a device.
+"""
 
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from fedquad_kernels.backend import is_on_triton
 from torch import nn
 
-from fedquad.learn.activations.accounting import Ledger, SavedBytes
-from fedquad.learn.activations.bias import SharedBias, find_attention, with_shared_bias
+from fedquad.learn.activations.accounting import SavedBytes
+from fedquad.learn.activations.bias import find_attention, with_shared_bias
+from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.activations.gather import GatherAsShape
 from fedquad.learn.activations.gelu import CodedGELU, gelu_kind
 from fedquad.learn.activations.hooks import Recorder
 from fedquad.learn.activations.policy import is_candidate
+from fedquad.learn.activations.shared import Shared
 from fedquad.learn.activations.swap import Swaps
 from fedquad.learn.layers import find_layers
 
-Coverage = Literal["full", "paper"]
 Method = Callable[..., Any]
 DISENTANGLED = "disentangled_attention_bias"  # DeBERTa's, v1 and v2
 
@@ -39,9 +49,7 @@ class Compression:
     ) -> None:
         if coverage not in ("full", "paper"):
             raise ValueError(f"coverage {coverage!r} is unknown; use 'full' or 'paper'")
-        self.coverage, self.deferred = coverage, deferred
-        self.kept, self.plain, self.bias = Ledger(), Ledger(), SharedBias()
-        self.norms: dict[Any, Any] = {}
+        self.shared, self.deferred = Shared(coverage), deferred
         self.recorder: Recorder | None = None
         self._saved: dict[int, SavedBytes] = {}
         self._swaps = Swaps()
@@ -64,7 +72,7 @@ class Compression:
     def close(self) -> None:
         """Leave the model as it was found; graphs recorded before stay valid. Closing again does nothing."""
         self._swaps.undo()
-        self.norms, self.bias = {}, SharedBias()
+        self.shared.forget()
 
     def saved_bytes(self) -> dict[int, SavedBytes]:
         """Return, for each layer of the last forward pass, what it kept and what it would have kept.
@@ -79,7 +87,7 @@ class Compression:
 
     def _open(self, index: int, layer: nn.Module) -> None:
         self._swaps.replace(layer, "forward", partial(self._recorded, index, layer))
-        if self.coverage == "paper":
+        if self.shared.coverage == "paper":
             return
         for module in layer.modules():
             if gelu_kind(module) is not None:
@@ -90,7 +98,7 @@ class Compression:
                 self._swaps.replace(module, DISENTANGLED, self._watched)
 
     def _recorded(self, index: int, layer: nn.Module, forward: Method) -> Method:
-        attention = find_attention(layer) if self.coverage == "full" else None
+        attention = find_attention(layer) if self.shared.coverage == "full" else None
 
         @wraps(forward)
         def recorded(*args: Any, **kwargs: Any) -> Any:
@@ -102,9 +110,10 @@ class Compression:
             if not torch.is_grad_enabled() or is_checkpointed or not isinstance(hidden, torch.Tensor):
                 return forward(*args, **kwargs)
             if not self._saved or index <= max(self._saved):  # a new forward pass
-                self._saved, self.norms, self.kept, self.plain = {}, {}, Ledger(), Ledger()
-            args, kwargs = with_shared_bias(self.bias, attention, hidden, args, kwargs)
-            outer, self.recorder = self.recorder, Recorder(self, hidden)
+                self._saved = {}
+                self.shared.begin()
+            args, kwargs = with_shared_bias(self.shared.bias, attention, hidden, args, kwargs)
+            outer, self.recorder = self.recorder, Recorder(self.shared, hidden, self.is_deferred(hidden))
             recorder = self.recorder
             try:
                 with recorder.recording():

@@ -1,0 +1,262 @@
+"""What becomes of a campaign whose files are damaged: every case must be recovered to the same digests, or refused in one line.
+
+    python -m benchmarks.damage --cases 10000 --seed 1      # prints the table, writes damage.csv; some minutes on one core
+
+Two small campaigns are made once through the store and the rounds, with devices that answer at random from their keys
+(tests/pretend.py). Each case copies one, damages a file by its seed, and then lists it, shows it, resumes it to its end.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import pretend
+from fleet_of_three import layout
+
+from benchmarks.damage_kinds import KINDS
+from benchmarks.rows import arguments, record
+from fedquad import discover
+from fedquad.cli.campaign import _row
+from fedquad.errors import FedquadError, SpecError, StoreError
+from fedquad.learn import peft_folder
+from fedquad.rounds import adapters, facts
+from fedquad.spec import ArmSpec, CampaignSpec, FleetSpec
+from fedquad.store import exports, files, inputs, manifest
+from fedquad.store.arm import ArmFolder, OpenArm
+from fedquad.store.campaign import CampaignFolder, existing
+from fedquad.store.progress import is_finished
+from flows import edge
+
+ROUNDS = 4
+SPEC = CampaignSpec(
+    arms=(ArmSpec(method="fedlora"), ArmSpec(method="hetlora")),
+    rounds=ROUNDS,
+    keep_every=3,
+    fleet=FleetSpec(boards={"jetson-tx2": 3}),
+)
+SHARDS = {str(device): np.arange(device, 30, 3) for device in range(3)}
+SPLIT = adapters.tensors_digest(SHARDS)
+LAYOUT = layout(layers=pretend.LAYERS)
+PATIENCE_SECONDS = 20
+OUTCOMES = ("recovered", "refused", "believed", "silent", "other")
+
+
+class Hung(BaseException):
+    """A case that took longer than any can."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home with one campaign, and what it holds in the end if nothing is damaged."""
+
+    home: Path
+    figures: Any  # what is shown of it as it stands
+    result: Any  # what it comes to
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in sorted(self.home.rglob("*")) if path.is_file()]
+
+
+def run(folder: CampaignFolder, until: int = ROUNDS) -> None:
+    """What a resume does after its checks: begin or open each arm, make its exports, go on to the end, sum up."""
+    inputs.keep(folder.path.parents[1] / "cache" / "shards" / f"{SPLIT[:16]}.safetensors", SHARDS, SPLIT)
+    world, there = pretend.everyone(3), pretend.fleet(3, 7, 12)
+    for one in SPEC.arms:
+        about = {
+            "label": one.name,
+            "method": one.method,
+            "params": {},
+            "seed": 0,
+            "environment": {"machine": "an abacus"},
+        }
+        arm = folder.arm(one.name, 0).begin(
+            {**about, "digests": {"split": SPLIT}, "inputs": {"spec": folder.spec_digest()}}
+        )
+        strategy = discover.strategy(one.method)
+        state = arm.latest() or pretend.begin(strategy, world)
+        export(arm)
+        while not is_finished(arm.progress, until, SPEC.stop, None):
+            planned, _, outcome = pretend.run(strategy, state, there, world)
+            state = outcome.state
+            score = 0.4 + 0.1 * (state.round % 3)
+            scores = facts.Scores(accuracy=score, loss=1.0, validation_accuracy=score, validation_loss=None)
+            arm.commit(state, facts.round_facts(planned, outcome, there, scores, {}).to_json(), SPEC.keep_every)
+            export(arm)
+        tracked = {"uri": "file", "key": "k", "start_ms": 1, "run_id": "r", "best_accuracy": 0.6, "supersedes": []}
+        if not arm.folder.is_tracked():
+            sent = {"sent_rounds": arm.progress.last_round, "status": "FINISHED"}
+            files.write_sealed(arm.path / "tracking.json", {**tracked, **sent})
+    folder.write_summary()
+
+
+def export(arm: OpenArm) -> None:
+    progress = arm.progress
+    for name, number in exports.stale(arm.path, progress):
+        if number not in arm.kept:
+            shutil.rmtree(arm.path / name)
+            continue
+        peft_folder.write(arm.path / name, arm.state(number).adapter, LAYOUT, SPEC.model, "mini")
+        exports.stamp(arm.path / name, progress.last_digest if name == "adapter" else progress.best_digest)
+
+
+def make(home: Path, until: int) -> Place:
+    """A campaign of so many rounds, and its end computed beside it."""
+    folder = CampaignFolder(home / "campaigns" / "c")
+    with folder.open(SPEC):
+        run(folder, until)
+    figures = folder.summarise()
+    shutil.copytree(home, home.with_name(f"{home.name}-end"))
+    end = CampaignFolder(home.with_name(f"{home.name}-end") / "campaigns" / "c")
+    with folder.open(SPEC):
+        run(end)
+    return Place(home, figures, result(end))
+
+
+def result(folder: CampaignFolder) -> Any:
+    """All that a campaign comes to: its summary, its history to the bit, what it hands out."""
+    arms = {}
+    for arm in folder.arms():
+        states = {n: manifest.read(arm.state_path, n)["sha256"] for n in manifest.numbers(arm.state_path)}
+        lines = arm.lines_path.read_bytes()
+        arms[arm.name] = states, lines, *(_handed_out(arm, name) for name in ("adapter", "best"))
+    return folder.summarise(), files.read_json(folder.path / "summary.json"), arms, _shards(folder)
+
+
+def _handed_out(arm: ArmFolder, name: str) -> str:
+    return adapters.digest(peft_folder.read(arm.path / name))
+
+
+def _shards(folder: CampaignFolder) -> str:
+    (path,) = (folder.path.parents[1] / "cache" / "shards").glob("*.safetensors")
+    return adapters.tensors_digest(files.read_tensors(path))
+
+
+@contextlib.contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """End what hangs."""
+
+    def stop(*_: object) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def case(place: Place, number: int, seed: int, room: Path) -> tuple[str, str, str, str]:
+    """One damage and what came of it: (kind, file, outcome of showing, outcome of resuming), with the reason where it is none."""
+    draw = random.Random(f"{seed}/{number}")
+    home = room / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(place.home, home, symlinks=True)
+    here = [home / path.relative_to(place.home) for path in place.files]
+    while True:
+        kind, path = draw.choice(list(KINDS)), draw.choice(here)
+        if KINDS[kind](draw, path, [other for other in here if other != path]):
+            break
+    os.environ["FEDQUAD_HOME"] = str(home)
+    shown = _outcome(lambda: _show(home), place.figures, kind)
+    resumed = _outcome(lambda: _resume(), place.result, kind)
+    return kind, str(path.relative_to(home)), shown, resumed
+
+
+def _show(home: Path) -> Any:
+    row = _row(CampaignFolder(home / "campaigns" / "c"))
+    assert ("error" in row) == (row["state"] == "broken")
+    folder = existing("c")
+    found = folder.summarise()
+    folder.status(found)
+    return found
+
+
+def _resume() -> Any:
+    folder = existing("c")
+    spec = edge.typed(folder.stored_spec())
+    with folder.open(spec):
+        has_finished = folder.check()
+    if has_finished:
+        folder.write_summary()
+        for arm in folder.arms():
+            arm.is_tracked()
+        with folder.open(spec):
+            inputs.keep(folder.path.parents[1] / "cache" / "shards" / f"{SPLIT[:16]}.safetensors", SHARDS, SPLIT)
+            for arm in folder.arms():
+                arm.open()
+    else:
+        with folder.open(spec):
+            run(folder)
+    assert folder.check()
+    return result(folder)
+
+
+def _outcome(what: Any, expected: Any, kind: str) -> str:
+    try:
+        with within(PATIENCE_SECONDS):
+            found = what()
+    except (StoreError, SpecError) as error:
+        return "refused" if str(error).strip() and "\n" not in str(error) else f"other: {error!r} has several lines"
+    except (Exception, Hung) as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        name = "of ours, of another class" if isinstance(error, FedquadError) else "unexpected"
+        return f"other: {name} {type(error).__name__}: {error} at {Path(where.filename).name}:{where.lineno}"
+    return "recovered" if found == expected else "believed" if kind == "forge" else "silent"
+
+
+def cases(count: int, seed: int) -> list[tuple[str, str, str, str]]:
+    """So many cases, half of a stopped campaign and half of a finished one; the environment is left as it was."""
+    memory = Path("/dev/shm")  # a case writes a hundred files, each flushed
+    before = os.environ.get("FEDQUAD_HOME")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        room = Path(name)
+        places = [make(room / "stopped", 3), make(room / "finished", ROUNDS)]
+        found = [case(places[number % 2], number, seed, room) for number in range(count)]
+    os.environ.pop("FEDQUAD_HOME", None)
+    if before is not None:
+        os.environ["FEDQUAD_HOME"] = before
+    return found
+
+
+def table(found: list[tuple[str, str, str, str]]) -> list[dict[str, Any]]:
+    """A row a kind of damage: how many cases ended how, shown and resumed."""
+    rows = []
+    for kind in KINDS:
+        mine = [row for row in found if row[0] == kind]
+        for what, at in (("shown", 2), ("resumed", 3)):
+            counted = Counter(row[at].partition(":")[0] for row in mine)
+            rows.append({"damage": kind, "then": what, **{outcome: counted[outcome] for outcome in OUTCOMES}})
+    return rows
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    found = cases(given.cases, given.seed)
+    rows = [{"seed": given.seed, **row} for row in table(found)]
+    record("damage", rows, as_json=given.json)
+    for number, row in enumerate(found):
+        if any(outcome.startswith(("silent", "other")) for outcome in row[2:]):
+            print(number, *row, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

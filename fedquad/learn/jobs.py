@@ -1,0 +1,102 @@
+"""What a training process can be asked to do, as records; on the wire a job is one JSON object whose `op` names its record.
+
+    to_json(Evaluate(adapter="sent-1f3a.safetensors", digest="1f3a...", split="test", start=0, stop=256, batch=64))
+    {"op": "evaluate", "adapter": "sent-1f3a.safetensors", "digest": "1f3a...", "split": "test", ...}
+
+Jobs name files by path and what is in them by digest; importing this costs no torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from fedquad import wire
+from fedquad.errors import DeviceError
+from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
+from fedquad.types import Assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """Tokenise the data set into the cache, or find it there; the answer says where."""
+
+    data: DataSpec
+    model: ModelSpec
+    seed: int
+    cache: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Load the model at the greatest rank of the campaign, and the tokenised splits; the answer is the model's layout."""
+
+    model: ModelSpec
+    labels: int
+    greatest_rank: int
+    splits: Mapping[str, str]  # a split's name -> the file of its tokens
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Carry out one assignment; the delta goes to `out`, the rest of the update is the answer."""
+
+    assignment: Assignment
+    training: TrainingSpec
+    adapter: str
+    digest: str  # of the adapter
+    shards: str  # the file that says which examples are whose
+    key: tuple[int, ...]  # of all its randomness: seed, attempt, round, device
+    round: int
+    out: str
+
+    @property
+    def work(self) -> int:
+        """Batches, forward and back."""
+        return self.assignment.steps + self.assignment.local.probe_batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """Count right and wrong over rows [start, stop) of a split."""
+
+    adapter: str
+    digest: str  # of the adapter
+    split: str
+    start: int
+    stop: int
+    batch: int
+
+    @property
+    def work(self) -> int:
+        """Rows."""
+        return self.stop - self.start
+
+
+Job: TypeAlias = Prepare | Open | Train | Evaluate
+J = TypeVar("J", Prepare, Open, Train, Evaluate)
+OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate)}
+
+
+def to_json(job: Job) -> dict[str, Any]:
+    """A job as it travels."""
+    return {"op": type(job).__name__.lower(), **asdict(job)}
+
+
+def from_json(document: Mapping[str, Any]) -> Job:
+    """The inverse of `to_json`; an unknown job, an unknown key and a missing one are refused."""
+    op = document.get("op")
+    if not isinstance(op, str) or op not in OPS:
+        raise DeviceError(f"a job's op is {op!r}, but there are: {', '.join(OPS)}; its sender runs another version")
+    try:
+        return wire.from_json(OPS[op], {key: value for key, value in document.items() if key != "op"})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DeviceError(f"job {op!r} cannot be read: {error}; its sender runs another version") from error
+
+
+def expect(kind: type[J], document: Mapping[str, Any]) -> J:
+    """Read a job that must be of this kind."""
+    job = from_json(document)
+    if not isinstance(job, kind):
+        raise DeviceError(f"job {document['op']!r} came where only {kind.__name__.lower()!r} is done")
+    return job
