@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 from fedquad.errors import SpecError
 
 Scalar = bool | int | float | str
+Coverage = Literal["full", "paper"]
 FORBID = {"extra": "forbid"}
 
 
@@ -43,7 +44,11 @@ class ModelSpec:
     dropout: float = about("LoRA dropout.", 0.1)
     targets: tuple[str, ...] = about("Modules that get LoRA; empty means query and value or their equivalents.", ())
     attention: Literal["eager", "sdpa"] = about(
-        "Attention implementation; the paper's memory figures are eager's.", "eager"
+        "Attention implementation; the paper's memory figures are eager's, and DeBERTa has no other.", "sdpa"
+    )
+    coverage: Coverage = about(
+        "What INT8 reaches of a quantized layer, trained and priced: whatever it saves, or what the paper compressed.",
+        "full",
     )
     precision: Literal["fp32", "tf32", "bf16"] = about("Arithmetic of training.", "fp32")
     max_length: int = about("Tokens an example is cut to.", 32)
@@ -104,7 +109,8 @@ class TrainingSpec:
     weight_decay: float = about("AdamW weight decay.", 0.0)
     clip: float = about("Gradient norm is clipped to this; 0 means never.", 1.0)
     padding: Literal["max", "longest"] = about(
-        "Pad to model.max_length (the paper's protocol) or to the batch's longest.", "max"
+        "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
+        "longest",
     )
     threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)
 

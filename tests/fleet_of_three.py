@@ -75,6 +75,11 @@ def pricing(name: str = "roberta-base", layers: int = 12) -> CostModel:
     return cost_model(shape_named(name, layers), ModelSpec(), TrainingSpec(), CostSpec(priced_as=name), labels=3)
 
 
+def memory_of_depth(cost: CostModel, depth: int) -> int:
+    """Bytes that vanilla FedLoRA of this depth is given: the paper's way to say how much memory a device has."""
+    return cost.constants.m_f + cost.constants.m_o * depth
+
+
 def world(cost: CostModel | None = None, devices: int = 3, **changes: object) -> World:
     cost = cost or pricing()
     fields = {

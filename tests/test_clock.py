@@ -13,8 +13,6 @@ def test_a_round_lasts_until_its_last_answer_and_the_others_wait() -> None:
     assert timing.round_seconds == 40
     assert timing.mean_seconds == 25
     assert timing.mean_wait_seconds == 15  # ((40 - 10) + 0 + (40 - 25)) / 3, Eq. 13
-    assert timing.keeps(15)
-    assert not timing.keeps(14.9)
 
 
 def test_a_silent_device_holds_the_round_up_but_is_no_part_of_the_mean() -> None:

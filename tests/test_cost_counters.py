@@ -13,6 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from fedquad.learn.activations.compress import compress
+from fedquad.learn.activations.meta import CudaOperators
 from fedquad.prices import flops, memory
 from fedquad.prices.cost import CostModel, cost_model, peak_bytes, step_flops
 from fedquad.prices.shapes import SHAPES
@@ -89,8 +91,8 @@ def build(shape: ModelShape, spec: ModelSpec) -> nn.Module:
         )
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation=spec.attention)
-        wanted = spec.targets or ("query", "value", "query_proj", "value_proj")
-        names = [name for name, _ in model.named_modules() if ".layer." in name and name.split(".")[-1] in wanted]
+        ends = tuple(f".{one}" for one in spec.targets or ("query", "value", "query_proj", "value_proj"))
+        names = [name for name, _ in model.named_modules() if ".layer." in name and name.endswith(ends)]
         lora = LoraConfig(r=RANK, lora_alpha=RANK, lora_dropout=spec.dropout, target_modules=names)
         inject_adapter_in_model(lora, model)
     return model.to(PRECISIONS[spec.precision]).requires_grad_(False).train()
@@ -141,6 +143,29 @@ def kept_bytes(cost: CostModel, shape: ModelShape, spec: ModelSpec, trained: tup
     optimizer = RANK * (cost.bytes.trained_per_rank - element * layer.per_rank)
     head = memory.head_kept(shape, cost.batch, cost.sequence, LABELS, element)
     return peak_bytes(assign(trained), cost) - peak_bytes(assign(()), cost) - optimizer * len(trained) + head
+
+
+@pytest.mark.parametrize("coverage", ["full", "paper"])
+@pytest.mark.parametrize(("name", "attention", "precision", "dropout", "targets"), CASES)
+def test_what_int8_is_priced_to_save_is_what_the_hooks_save_within_1_percent(
+    name: str, attention: Any, precision: Any, dropout: float, targets: tuple[str, ...], coverage: Any
+) -> None:
+    shape = replace(SHAPES[name], layers=LAYERS)
+    spec = ModelSpec(
+        attention=attention, precision=precision, dropout=dropout, targets=targets, rank=RANK, coverage=coverage
+    )
+    batch, sequence = (32, 128) if name.endswith("large") else (4, 96)
+    cost = cost_model(shape, spec, TrainingSpec(), CostSpec(batch=batch, sequence=sequence), LABELS)
+    model = build(shape, spec)
+    ids = torch.zeros(batch, sequence, dtype=torch.long, device="meta")
+    for trained, quantized in (((0, 1, 2, 3), (1,)), ((0, 1, 2, 3), (0, 1, 2, 3)), ((1, 2, 3), (1, 2)), ((2, 3), (2,))):
+        train(model, trained)
+        with CudaOperators(), compress(model, quantized, coverage) as handle:
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        saved = sum(one.uncompressed_bytes - one.kept_bytes for one in handle.saved_bytes().values())
+        plan = assign(trained)
+        priced = peak_bytes(plan, cost) - peak_bytes(replace(plan, quantized=quantized), cost)
+        assert priced == pytest.approx(saved, rel=0.01), (trained, quantized)
 
 
 @pytest.mark.parametrize(("name", "attention", "precision", "dropout", "targets"), CASES)

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fleet_of_three import adapter, pricing, state, statuses, world
+from fleet_of_three import adapter, memory_of_depth, pricing, state, statuses, world
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,24 +24,24 @@ def planned(variant: str, memory: list[int]) -> tuple[Assignment, ...]:
 
 def test_each_device_trains_as_many_top_layers_as_its_memory_holds() -> None:
     depths = [1, 5, 12]
-    plan = planned("depth", [COST.memory_of_depth(d) for d in depths])
+    plan = planned("depth", [memory_of_depth(COST, d) for d in depths])
     assert [a.trained for a in plan] == [tuple(range(12 - d, 12)) for d in depths]
     assert all(a.present == tuple(range(12)) and a.quantized == () for a in plan)
 
 
 def test_a_device_without_room_for_one_layer_sits_out() -> None:
-    assert planned("depth", [COST.memory_of_depth(0)]) == ()
+    assert planned("depth", [memory_of_depth(COST, 0)]) == ()
 
 
 def test_exclusive_asks_only_devices_that_hold_all_layers() -> None:
-    plan = planned("exclusive", [COST.memory_of_depth(d) for d in (11, 12, 12)])
+    plan = planned("exclusive", [memory_of_depth(COST, d) for d in (11, 12, 12)])
     assert [a.device for a in plan] == [1, 2]
 
 
 def test_exclusive_rests_when_nobody_holds_all_layers() -> None:
     made, known = strategy("fedlora:exclusive"), world(COST)
     start = state(adapter(layers=12), mean_seconds=7.0)
-    plan = rounds.plan_round(made, start, statuses([COST.memory_of_depth(11)]), known, seed=0)
+    plan = rounds.plan_round(made, start, statuses([memory_of_depth(COST, 11)]), known, seed=0)
     outcome = rounds.finish_round(made, start, plan, {}, (), known, quorum=0.5)
     assert (outcome.is_quorate, outcome.state.round, outcome.state.mean_seconds) == (True, 1, 7.0)
     assert adapters.digest(outcome.state.adapter) == adapters.digest(start.adapter)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fleet_of_three import adapter, pricing, state, statuses, world
+from fleet_of_three import adapter, memory_of_depth, pricing, state, statuses, world
 
 from fedquad import rng
 from fedquad.discover import strategy
@@ -16,7 +16,7 @@ from fedquad.types import Assignment, Statuses
 
 COST = pricing()
 LAYERS = COST.layers
-MEMORY = [COST.memory_of_depth(depth) for depth in (3, 7, 10)]
+MEMORY = [memory_of_depth(COST, depth) for depth in (3, 7, 10)]
 SPEED = [0.25e12, 0.5e12, 1e12]
 
 

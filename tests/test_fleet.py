@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fleet_of_three import memory_of_depth
 
 from fedquad import discover
 from fedquad.errors import SpecError, UnknownNameError
@@ -49,7 +50,7 @@ def test_memory_is_exactly_a_depth_of_vanilla_fedlora_of_the_class(name: str) ->
     for round in range(1, 30):
         statuses = fleet.draw(make(), cost, 0, round)
         depths = depths_that_fit(cost, statuses.memory_bytes)
-        assert np.array_equal(statuses.memory_bytes, [cost.memory_of_depth(int(k)) for k in depths])
+        assert np.array_equal(statuses.memory_bytes, [memory_of_depth(cost, int(k)) for k in depths])
         for index, one in enumerate(CLASSES):
             seen[one] |= set(depths[statuses.class_of == index].tolist())
     for one, depths_seen in seen.items():

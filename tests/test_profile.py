@@ -47,7 +47,13 @@ def samples() -> list[Sample]:
 def profile() -> dict[str, Any]:
     facts = fit.profile_facts(samples(), LAYERS, resident_bytes=500 * MIB)
     about = {"model": "roberta-base", "layers": LAYERS, "batch": 32, "sequence": 128, "rank": 8}
-    about |= {"precision": "fp32", "attention": "eager", "device": "cpu", "resident_bytes": 500 * MIB}
+    about |= {
+        "precision": "fp32",
+        "attention": "sdpa",
+        "coverage": "full",
+        "device": "cpu",
+        "resident_bytes": 500 * MIB,
+    }
     return {**about, **facts, "samples": [asdict(one) for one in samples()]}
 
 

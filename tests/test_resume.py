@@ -19,7 +19,7 @@ LOOP = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     import numpy as np
-    from fleet_of_three import layout, pricing, statuses, world
+    from fleet_of_three import memory_of_depth, layout, pricing, statuses, world
     from fedquad.rounds import adapters, facts
     from fedquad import discover, rng
     from fedquad.rounds import round as rounds
@@ -38,7 +38,7 @@ LOOP = """
 
     cost = pricing()
     strategy, there = discover.strategy("fedlora"), world(cost)
-    fleet = statuses([cost.memory_of_depth(d) for d in (3, 7, 12)])
+    fleet = statuses([memory_of_depth(cost, d) for d in (3, 7, 12)])
     about = {"label": "fedlora", "method": "fedlora", "params": {}, "seed": 0, "digests": {}, "inputs": {}}
     arm = ArmFolder(Path(sys.argv[1])).begin(about)
     state = arm.latest() or rounds.begin(strategy, adapters.initial(layout(layers=12), 8, seed=0), there)

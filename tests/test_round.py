@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fleet_of_three import adapter, answer, assignment, pricing, state, statuses, world
+from fleet_of_three import adapter, answer, assignment, memory_of_depth, pricing, state, statuses, world
 
 from fedquad import wire
 from fedquad.errors import MethodError
@@ -17,7 +17,7 @@ from fedquad.rounds.strategy import Answers, Strategy
 from fedquad.types import Assignment, Memo, Report, ServerState
 
 COST = pricing()
-MEMORY = COST.memory_of_depth(12)
+MEMORY = memory_of_depth(COST, 12)
 START = adapter(layers=2, fill=10)
 PLANNED = (assignment(0, (1,)), assignment(1, (0, 1)), assignment(2, (1,)))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fleet_of_three import adapter, answer, assignment, pricing, state, world
+from fleet_of_three import adapter, answer, assignment, memory_of_depth, pricing, state, world
 from pretend import LAYERS, begin, everyone, fleet, plan, run
 
 from fedquad.discover import strategy
@@ -23,10 +23,11 @@ def test_fedra_holds_as_many_layers_as_the_formula_says_and_drawn_ones_are_unifo
     cost = pricing("roberta-large", 24)
     weights, each = cost.bytes.weights + 8 * cost.bytes.lora_per_rank, cost.bytes.trained
     depths = np.array([4, 7, 10, 11, 14, 17, 18, 21, 24])
-    memory = np.array([cost.memory_of_depth(d) for d in depths])
+    memory = cost.fixed_bytes + 24 * weights + depths * each
     expected = [(24 * weights + d * each) // (weights + each) for d in depths]
     assert list(fedra.sizes_that_fit("memory", cost, memory)) == expected
-    assert list(fedra.sizes_that_fit("equal_depth", cost, memory)) == list(depths)
+    by_depth = np.array([memory_of_depth(cost, int(d)) for d in depths])
+    assert list(fedra.sizes_that_fit("equal_depth", cost, by_depth)) == list(depths)
 
 
 def test_fedra_at_m_w_of_18_percent_gives_the_sizes_of_the_specification() -> None:

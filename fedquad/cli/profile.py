@@ -15,7 +15,10 @@ def profile(
     batch: Annotated[int, typer.Option(help="Examples a step.", min=1)] = 8,
     seq: Annotated[int, typer.Option(help="Tokens an example.", min=4)] = 32,
     rank: Annotated[int, typer.Option(help="LoRA rank.", min=1)] = 8,
-    attention: Annotated[str, typer.Option(help="eager or sdpa.")] = "eager",
+    attention: Annotated[str, typer.Option(help="eager or sdpa.")] = "sdpa",
+    coverage: Annotated[
+        str, typer.Option(help="What INT8 reaches: full, or what the paper compressed: paper.")
+    ] = "full",
     precision: Annotated[str, typer.Option(help="fp32, tf32 or bf16.")] = "fp32",
     threads: Annotated[int, typer.Option(help="Threads of a CPU; campaigns train with one.", min=1)] = 1,
     budget: Annotated[float, typer.Option(help="Seconds to measure for, about.", min=1.0)] = 25.0,
@@ -38,6 +41,7 @@ def profile(
                 "name": model,
                 "rank": rank,
                 "attention": attention,
+                "coverage": coverage,
                 "precision": precision,
                 "max_length": seq,
             },

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from fedquad.errors import DeviceError
-from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.model import ADAPTER, Trainee
 from fedquad.types import Adapter, Array32, Assignment, Lora
 
@@ -46,16 +45,14 @@ class Learning:
 
 
 @contextmanager
-def configure(
-    trainee: Trainee, assignment: Assignment, adapter: Adapter, coverage: Coverage = "full"
-) -> Iterator[Learning]:
+def configure(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> Iterator[Learning]:
     """Give the model the assignment's layers, adapter, ranks and INT8 layers, and yield what learns."""
     _check(trainee, assignment, adapter)
     trainee.model.requires_grad_(False)
     for layer, rank in zip(assignment.present, assignment.ranks):
         set_lora(trainee, layer, adapter.layers.get(layer, {}), rank)
     set_head(trainee, adapter.head)
-    with _compressed(trainee, assignment.quantized, coverage), only_layers(trainee, assignment.present):
+    with _compressed(trainee, assignment.quantized), only_layers(trainee, assignment.present):
         try:
             yield _learning(trainee, assignment)
         finally:
@@ -138,12 +135,12 @@ def only_layers(trainee: Trainee, present: Sequence[int]) -> Iterator[None]:
         setattr(parent, name, whole)
 
 
-def _compressed(trainee: Trainee, quantized: Sequence[int], coverage: Coverage) -> Any:
+def _compressed(trainee: Trainee, quantized: Sequence[int]) -> Any:
     if not quantized:
         return nullcontext()
     from fedquad.learn.activations.compress import compress  # and with it transformers and triton, 2 s
 
-    return compress(trainee.model, layers=quantized, coverage=coverage)
+    return compress(trainee.model, layers=quantized, coverage=trainee.spec.coverage)
 
 
 def _learning(trainee: Trainee, assignment: Assignment) -> Learning:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from fedquad import rng
-from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.batches import Batch, Batches, losses
 from fedquad.learn.configure import configure
 from fedquad.learn.model import Trainee
@@ -54,7 +53,6 @@ def train(
     key: tuple[int | str, ...],
     round: int,
     based_on: str,
-    coverage: Coverage = "full",
 ) -> Update:
     """Train the assignment's layers and the head from `adapter`, or answer its probe; a failure is a value."""
     started = time.perf_counter()
@@ -62,7 +60,7 @@ def train(
     report = Report(examples=len(data))
     with peak_memory(trainee.device) as peak:
         try:
-            done = _run(trainee, assignment, adapter, data, training, key, coverage)
+            done = _run(trainee, assignment, adapter, data, training, key)
             update = replace(update, delta=done.delta, gradient_norms=done.gradient_norms, signals=done.signals)
             report = replace(report, loss=done.loss, lora_norm=done.lora_norm)
         except Failed as failed:
@@ -82,12 +80,11 @@ def _run(
     data: Encoded,
     training: TrainingSpec,
     key: tuple[int | str, ...],
-    coverage: Coverage,
 ) -> Outcome:
     if not len(data):
         raise Failed("it has no examples")
     batches = Batches(data, trainee.device)
-    with configure(trainee, assignment, adapter, coverage) as learning, arithmetic(trainee), seeded(*key, "dropout"):
+    with configure(trainee, assignment, adapter) as learning, arithmetic(trainee), seeded(*key, "dropout"):
         trainee.model.train()
         work = Work(
             trainee=trainee,

@@ -21,8 +21,10 @@ from fedquad.errors import DeviceError
 from fedquad.learn.layers import find_layers
 from fedquad.learn.seeding import apart
 from fedquad.learn.source import locate
+from fedquad.prices.memory import attention_of
+from fedquad.prices.shapes import from_config
 from fedquad.spec import ModelSpec
-from fedquad.types import ModelLayout, ModelShape
+from fedquad.types import ModelLayout
 
 ADAPTER = "default"  # the name under which peft keeps our one adapter
 QUERY_AND_VALUE = (("query", "value"), ("query_proj", "value_proj"), ("q_proj", "v_proj"), ("q_lin", "v_lin"))
@@ -71,7 +73,7 @@ def load(spec: ModelSpec, labels: int, greatest_rank: int) -> Trainee:
     head = _head(model, missing, path, spec.name)
     targets = _targets(layers[0], spec)
     layout = ModelLayout(
-        shape=_shape(spec.name, model.config),
+        shape=from_config(spec.name, model.config.to_dict()),
         digest=_digest(model, head),
         layer_path=path,
         targets=targets,
@@ -101,7 +103,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 config=config,
-                attn_implementation=spec.attention,
+                attn_implementation=attention_of(config.model_type, spec),
                 dtype="auto",
                 use_safetensors=any(folder.glob("*.safetensors")),
                 weights_only=True,
@@ -174,23 +176,6 @@ def _targets(layer: nn.Module, spec: ModelSpec) -> dict[str, tuple[int, int]]:
     asked = f"model.targets {list(spec.targets)!r}" if spec.targets else "query and value"
     raise DeviceError(
         f"model {spec.name!r}: its layers have no {asked}; set model.targets to some of: {', '.join(linear) or 'none'}"
-    )
-
-
-def _shape(name: str, config: Any) -> ModelShape:
-    buckets = int(getattr(config, "position_buckets", -1)) if getattr(config, "relative_attention", False) else 0
-    return ModelShape(
-        name=name,
-        architecture=config.model_type,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
-        heads=config.num_attention_heads,
-        vocabulary=config.vocab_size,
-        positions=config.max_position_embeddings,
-        position_buckets=max(buckets, 0),
-        key_value_heads=getattr(config, "num_key_value_heads", 0) or 0,
-        dropout=float(getattr(config, "hidden_dropout_prob", 0.0)),
     )
 
 

@@ -47,6 +47,7 @@ def profile(
         "rank": model.rank,
         "precision": model.precision,
         "attention": model.attention,
+        "coverage": model.coverage,
         "resident_bytes": bench.resident_bytes(),
         **profile_facts(samples, layers, bench.resident_bytes()),
         "analytic": asdict(priced.constants),

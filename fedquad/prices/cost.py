@@ -7,8 +7,9 @@ For present layers P, trained S with lowest j, quantized Q, ranks r_l (methods o
     mem  = m_e + |P| m_w + sum over S of m_o + (frozen above j) (1 - phi) m_o - |Q| m_q - lowest(j)
     t    = steps C / q + upload / up + download / down
 
-FedQuad's (d, a) is the special case C = c_f + c_d d + c_a a (Eq. 6) and mem <= m_f + m_o d - m_q a (Eq. 11), in which
-the lowest layer's savings are left out of the memory: Eq. 11 never lies below the peak.
+FedQuad's (d, a) is the special case C = c_f + c_d d + c_a a (Eq. 6) and mem <= m_f + m_o d - m_q a (Eq. 11). What the
+lowest layer spares is left out of it, and where in INT8 it keeps more than the others, m_f holds the difference: Eq. 11
+never lies below the peak.
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,9 @@ class CostModel:
             - layer.lora_lowest,
             c_d=layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient,
             c_a=self.quantization_flops,
-            m_f=self.fixed_bytes + self.layers * (size.weights + self.rank * size.lora_per_rank),
+            m_f=self.fixed_bytes
+            + self.layers * (size.weights + self.rank * size.lora_per_rank)
+            + max(0, -size.lowest_quantized),
             m_o=size.trained,
             m_q=size.saved,
         )
@@ -71,11 +74,6 @@ class CostModel:
     def forward_flops(self) -> int:
         """Of one step: every layer and the head."""
         return self.layers * (self.flops.forward + self.flops.lora_forward) + self.head_forward
-
-    def memory_of_depth(self, depth: int) -> int:
-        """Bytes that vanilla FedLoRA of this depth is given: the paper's way to say how much memory a device has."""
-        constants = self.constants
-        return constants.m_f + constants.m_o * depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +100,7 @@ def cost_model(
     priced = shape_named(cost.priced_as, shape.layers) if cost.priced_as else shape
     batch = cost.batch or (32 if cost.priced_as else training.batch)
     sequence = cost.sequence or (128 if cost.priced_as else model.max_length)
-    attention = memory.attention_of(priced, model)
+    attention = memory.attention_of(priced.architecture, model)
     targets = flops.targets_of(priced, model.targets)
     layer = flops.layer_flops(priced, batch, sequence, model.rank, targets, attention)
     size, fixed = (
@@ -111,12 +109,12 @@ def cost_model(
     )
     if cost.memory == "paper":
         size = memory.as_in_paper(size)
+    measured: Mapping[str, float] = {}
     if "measured" in (cost.memory, cost.quantization):
         measured = memory.measured_constants(profile, cost.profile, priced, model, batch, sequence)
     if cost.memory == "measured":
         size, fixed = memory.as_measured(size, measured, priced.layers, model.rank)
     forward, gradient, backward = flops.head_flops(priced, batch, labels)
-    c_d = layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient
     return CostModel(
         name=priced.name,
         layers=priced.layers,
@@ -133,13 +131,16 @@ def cost_model(
         fixed_bytes=fixed,
         head_bytes=WIRE_BYTES * memory.head_weights(priced, labels),
         quantization=cost.quantization,
-        quantization_flops=c_d
-        * {
-            "paper": PAPER_QUANTIZATION,
-            "roofline": 0.0,
-            "measured": measured["c_a"] / measured["c_d"] if cost.quantization == "measured" else 0.0,
-        }[cost.quantization],
+        quantization_flops=quantization_flops(cost.quantization, layer, measured),
     )
+
+
+def quantization_flops(kind: str, layer: LayerFlops, measured: Mapping[str, float]) -> float:
+    """c_a, as a share of c_d; nothing where it is charged as traffic."""
+    c_d = layer.backward + layer.gradient + layer.lora_backward + layer.lora_gradient
+    if kind == "measured":
+        return c_d * measured["c_a"] / measured["c_d"]
+    return c_d * PAPER_QUANTIZATION if kind == "paper" else 0.0
 
 
 def estimate(assignment: Assignment, cost: CostModel, status: Status) -> CostEstimate:
@@ -208,10 +209,19 @@ def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
     lowest, trained = min(assignment.trained), set(assignment.trained)
     total += sum(size.trained + (ranks[one] - cost.rank) * size.trained_per_rank for one in trained)
     total += size.frozen * sum(present > lowest and present not in trained for present in ranks)
-    total -= size.saved * len(assignment.quantized)
+    total -= spared_bytes(assignment, cost)
     # LoRA's inputs are kept where A trains in this step.
     total -= size.inputs * (len(trained) - (0 if assignment.local.train_b_only else active(assignment)))
-    return total - (size.lowest_quantized if lowest in assignment.quantized else size.lowest)
+    return total
+
+
+def spared_bytes(assignment: Assignment, cost: CostModel) -> int:
+    """What INT8 spares, and what the lowest trained layer spares in either form."""
+    size, quantized, lowest = cost.bytes, set(assignment.quantized), min(assignment.trained)
+    below = dict(zip(assignment.present[1:], assignment.present))
+    firsts = sum(below.get(layer) not in quantized for layer in quantized - {lowest})
+    saved = sum(size.saved + (assignment.rank_of(one) - cost.rank) * size.saved_per_rank for one in quantized)
+    return saved - firsts * size.first_quantized + (size.lowest_quantized if lowest in quantized else size.lowest)
 
 
 def traffic(assignment: Assignment, cost: CostModel) -> tuple[int, int]:

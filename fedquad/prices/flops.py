@@ -22,9 +22,6 @@ from dataclasses import dataclass, replace
 from fedquad.errors import SpecError
 from fedquad.types import ModelShape
 
-QUERY = ("query", "query_proj", "q_proj")
-KEY = ("key", "key_proj", "k_proj")
-VALUE = ("value", "value_proj", "v_proj")
 DECODERS = ("llama", "qwen2")
 
 

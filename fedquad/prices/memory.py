@@ -1,19 +1,4 @@
-"""Bytes of one training step, counted from the model's shape: weights, and what autograd keeps for the backward pass.
-
-Per token of one trained layer, with e bytes an element, h hidden, f intermediate, A heads, s sequence, r rank:
-
-    eager   e(2h + f) LayerNorm and GELU inputs + e 3h q, k, v + e 2As softmax and its dropped copy + (2h + As) masks
-            + LoRA: e h the layer's input (with dropout: a dropped copy and a mask for each adapted module) + e r each
-            + 16 LayerNorm statistics
-    sdpa    in place of softmax, copy and mask: e h attention's output + 4A logsumexp + e s the padding mask as a bias
-    DeBERTa e 4Ak gathered position scores + e 4hk/s position keys and queries, repeated for each example, + s a mask
-
-These are CUDA's tensors (a dropout mask is one byte); tests count them. RoBERTa-base b32 s128 with LoRA dropout:
-50,768 bytes a token, 198.3 MiB a layer (the paper: 199). A frozen layer above a trained one keeps the same without
-LoRA's inputs. The lowest trained layer keeps no q in eager attention: K, whose input needs no gradient, gets none.
-
-INT8 with a float scale per 32 x 32 block keeps (1 + 4/1024) bytes of each float it reaches.
-"""
+"""Bytes of one training step: weights, what autograd keeps (kept.py), what INT8 spares of it (coverage.py), and temporaries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,114 +6,22 @@ from math import ceil, floor
 from typing import Any
 
 from fedquad.errors import SpecError
-from fedquad.prices.flops import DECODERS, Target, key_value_width, position_targets, targets_of
+from fedquad.prices.coverage import saving
+from fedquad.prices.flops import DECODERS, key_value_width, targets_of
+from fedquad.prices.kept import head_kept, kept
 from fedquad.prices.shapes import shape_named
 from fedquad.spec import ModelSpec
 from fedquad.types import ModelShape
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
-CODE_BYTES = 1 + 4 / 1024  # INT8 and its block's scale
 PAPER_SAVING = 0.58  # m_q / m_o
 PAPER_LORA_SHARE = 0.13  # phi, fitted from Figure 2(a)
 PAPER_LAYER_BYTES = 199 * 2**20  # m_o of RoBERTa-base at batch 32, sequence 128
+_ALIKE = {"saved_per_rank": 0, "first_quantized": 0, "lowest": 0, "lowest_quantized": 0}  # layers that do not differ
 WIRE_BYTES = 4  # per adapter element sent: float32
 # Per trained parameter, besides itself: what was sent, gradient, Adam's two moments; bf16 also has a float32 master
 # and its gradient.
 TRAINING_BYTES = {"fp32": 16, "tf32": 16, "bf16": 22}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What autograd keeps of one layer in a step."""
-
-    floats: int  # elements, whether LoRA trains or not
-    exact: int  # bytes that stay as they are: masks, statistics, indices
-    lora_masks: int  # bytes
-    trained_floats: int  # elements kept only where LoRA trains, LoRA's inputs aside
-    inputs: int  # elements of LoRA's inputs
-    per_rank: int  # elements of A x per unit of rank
-    lowest_floats: int  # elements that the lowest trained layer spares
-    lowest_exact: int  # bytes that it spares: LoRA masks, a scale
-
-
-def kept(
-    shape: ModelShape,
-    batch: int,
-    sequence: int,
-    attention: str,
-    element: int,
-    targets: tuple[Target, ...],
-    lora_dropout: float,
-) -> Kept:
-    """Count what one layer keeps at this batch and sequence."""
-    tokens, h = batch * sequence, shape.hidden
-    has_dropout, has_lora_dropout = shape.dropout > 0, lora_dropout > 0
-    scores = tokens * shape.heads * sequence
-    floats = tokens * (2 * h + shape.intermediate + h + 2 * key_value_width(shape))
-    exact = tokens * (16 + 2 * h * has_dropout)
-    if attention == "eager":
-        floats += scores * (1 + has_dropout)
-        exact += scores * has_dropout
-    else:
-        floats += tokens * h
-        exact += tokens * (4 * shape.heads + sequence * element) + 16  # logsumexp; bias; dropout's seed and offset
-    if shape.architecture in DECODERS:
-        # Three MLP tensors; keys and values are repeated for every query head; RMSNorm has one statistic, not two.
-        floats += tokens * (2 * shape.intermediate + 2 * (h - key_value_width(shape)))
-        exact -= 8 * tokens
-    wide = [target.inputs for target in targets]
-    one_each = {target.reads: target.inputs for target in targets}
-    roles = {target.role for target in targets}
-    spares_q = attention == "eager" and "query" in roles and "key" not in roles
-    on_x = sum(target.inputs for target in targets if target.reads == "x")
-    counted = Kept(
-        floats=floats,
-        exact=exact,
-        lora_masks=tokens * sum(wide) if has_lora_dropout else 0,
-        trained_floats=0,
-        inputs=tokens * sum(wide if has_lora_dropout else one_each.values()),
-        per_rank=tokens * len(targets),
-        lowest_floats=tokens * h if spares_q else 0,
-        lowest_exact=tokens * on_x if has_lora_dropout else 0,
-    )
-    return _with_positions(counted, shape, batch, sequence, element, targets, has_lora_dropout)
-
-
-def _with_positions(
-    counted: Kept,
-    shape: ModelShape,
-    batch: int,
-    sequence: int,
-    element: int,
-    targets: tuple[Target, ...],
-    has_lora_dropout: bool,
-) -> Kept:
-    """Add DeBERTa's disentangled attention."""
-    if shape.architecture != "deberta-v2":
-        return counted
-    tokens, h, span = batch * sequence, shape.hidden, 2 * shape.position_buckets
-    positions = len(position_targets(targets))
-    roles = {target.role for target in targets}
-    repeated = batch * h * span
-    return Kept(
-        floats=counted.floats + 2 * tokens * shape.heads * span + 2 * repeated,
-        exact=counted.exact + tokens * sequence + 16 * sequence**2 + 3 * element,  # a mask, two indices, three scales
-        lora_masks=counted.lora_masks,
-        trained_floats=tokens * h if "query" in roles else 0,  # keys, for the positions' queries
-        inputs=counted.inputs + (positions if has_lora_dropout else min(positions, 1)) * span * h,
-        per_rank=counted.per_rank + positions * span,
-        lowest_floats=counted.lowest_floats + (repeated if counted.lowest_floats else 0),
-        lowest_exact=counted.lowest_exact + (element if counted.lowest_floats else 0),
-    )
-
-
-def head_kept(shape: ModelShape, batch: int, sequence: int, labels: int, element: int) -> int:
-    """Bytes that pooler and classifier keep of one token; DeBERTa's pooler holds on to the whole last output."""
-    rows, masks = (2, 1) if shape.architecture in ("bert", "deberta-v2") else (3, 2)
-    # A decoder's score reads every token, after a last norm.
-    outputs = 2 if shape.architecture in DECODERS else int(shape.architecture == "deberta-v2")
-    whole = outputs * batch * sequence * shape.hidden * element
-    return whole + batch * (shape.hidden * (rows * element + masks) + labels * element + 8) + element
 
 
 def layer_weights(shape: ModelShape) -> int:
@@ -177,16 +70,18 @@ class LayerBytes:
     inputs: int  # of it, LoRA's inputs, which only A needs
     frozen: int  # what a frozen layer above a trained one adds
     saved: int  # m_q
+    saved_per_rank: int  # of it, by one unit of rank
+    first_quantized: int  # by how much less the first of neighbouring quantized layers saves
     lowest: int  # what the lowest trained layer spares
-    lowest_quantized: int  # and when it is quantized
+    lowest_quantized: int  # and when it is quantized; negative: what it costs more
     wire_per_rank: int  # on the network
     wire_b_per_rank: int  # of it, B
     traffic: int  # bytes moved to quantize and to dequantize
 
 
-def attention_of(shape: ModelShape, model: ModelSpec) -> str:
-    """DeBERTa has no SDPA."""
-    return "eager" if shape.architecture == "deberta-v2" else model.attention
+def attention_of(architecture: str, model: ModelSpec) -> str:
+    """What it is attended with: DeBERTa has no SDPA."""
+    return "eager" if architecture == "deberta-v2" else model.attention
 
 
 def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, labels: int) -> int:
@@ -197,14 +92,15 @@ def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, 
         element * (frozen + head)
         + TRAINING_BYTES[model.precision] * head
         + head_kept(shape, batch, sequence, labels, element)
-        + workspace(shape, batch * sequence, sequence, attention_of(shape, model), element)
+        + workspace(shape, batch * sequence, sequence, attention_of(shape.architecture, model), element)
     )
 
 
 def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) -> LayerBytes:
-    """Count one layer's bytes. INT8 reaches what it does in the paper: neither LoRA's inputs nor masks."""
-    element, targets = ELEMENT_BYTES[model.precision], targets_of(shape, model.targets)
-    here = kept(shape, batch, sequence, attention_of(shape, model), element, targets, model.dropout)
+    """Count one layer's bytes."""
+    element, targets, tokens = ELEMENT_BYTES[model.precision], targets_of(shape, model.targets), batch * sequence
+    here = kept(shape, batch, sequence, attention_of(shape.architecture, model), element, targets, model.dropout)
+    int8 = saving(shape, here, targets, model.coverage, tokens, model.rank, element, model.dropout > 0)
     parameters = sum(target.inputs + target.outputs for target in targets)
     per_rank = TRAINING_BYTES[model.precision] * parameters + element * here.per_rank
     frozen = element * here.floats + here.exact + here.lora_masks
@@ -215,22 +111,24 @@ def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) 
         trained_per_rank=per_rank,
         inputs=element * here.inputs,
         frozen=frozen,
-        saved=floor((element - CODE_BYTES) * (here.floats + here.trained_floats)),
+        saved=int8.layer,
+        saved_per_rank=int8.per_rank,
+        first_quantized=int8.first,
         lowest=element * here.lowest_floats + here.lowest_exact,
-        lowest_quantized=floor(CODE_BYTES * here.lowest_floats) + here.lowest_exact,
+        lowest_quantized=int8.lowest,
         wire_per_rank=WIRE_BYTES * parameters,
         wire_b_per_rank=WIRE_BYTES * sum(target.outputs for target in targets),
         # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.
-        traffic=(2 * element + 2) * (here.floats + here.trained_floats),
+        traffic=(2 * element + 2) * int8.coded,
     )
 
 
 def as_in_paper(size: LayerBytes) -> LayerBytes:
-    """Scale a layer's bytes: RoBERTa-base, b32 s128, adds the paper's 199 MiB, of which INT8 saves 58 %."""
-    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(), 32, 128)
+    """Scale a layer's bytes: RoBERTa-base, b32 s128, eager, adds the paper's 199 MiB, of which INT8 saves 58 %."""
+    reference = layer_bytes(shape_named("roberta-base", 12), ModelSpec(attention="eager"), 32, 128)
     trained = ceil(PAPER_LAYER_BYTES * size.trained / reference.trained)
     frozen, saved = ceil((1 - PAPER_LORA_SHARE) * trained), floor(PAPER_SAVING * trained)
-    return replace(size, trained=trained, frozen=frozen, saved=saved, lowest=0, lowest_quantized=0)
+    return replace(size, trained=trained, frozen=frozen, saved=saved, **_ALIKE)
 
 
 def as_measured(size: LayerBytes, measured: Mapping[str, float], layers: int, rank: int) -> tuple[LayerBytes, int]:
@@ -241,8 +139,7 @@ def as_measured(size: LayerBytes, measured: Mapping[str, float], layers: int, ra
         frozen=ceil(measured["frozen"]),
         saved=floor(measured["m_q"]),
         inputs=max(0, min(size.inputs, ceil(measured["m_o"]) - ceil(measured["frozen"]))),
-        lowest=0,
-        lowest_quantized=0,
+        **_ALIKE,
     )
     loaded = layers * (size.weights + rank * size.lora_per_rank)
     return trained, max(0, ceil(measured["m_f"] + measured["margin"]) - loaded)
@@ -262,6 +159,7 @@ def measured_constants(
         "rank": model.rank,
         "precision": model.precision,
         "attention": model.attention,
+        "coverage": model.coverage,
     }
     for key, value in wanted.items():
         if profile.get(key) != value:

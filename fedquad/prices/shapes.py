@@ -65,9 +65,10 @@ def shape_named(name: str, layers: int) -> ModelShape:
         raise one_of("model shape (cost.priced_as)", name, list(SHAPES))
     shape = SHAPES[name]
     if shape.layers != layers:
-        fitting = ", ".join(other.name for other in SHAPES.values() if other.layers == layers) or "none"
+        fitting = ", ".join(other.name for other in SHAPES.values() if other.layers == layers)
+        instead = f"take {fitting}" if fitting else f"those with others are {', '.join(SHAPES)}"
         raise SpecError(
-            f"cost.priced_as is {name!r} with {shape.layers} layers, but the trained model has {layers}; "
-            f"with {layers} there are: {fitting}"
+            f"cost.priced_as is {name!r} with {shape.layers} layers, but the trained model has {layers}: {instead}, or "
+            f"leave it empty, which prices the model itself"
         )
     return shape

@@ -20,10 +20,6 @@ class Timing:
     mean_seconds: float  # of those that answered; 0 if nobody did
     mean_wait_seconds: float  # of those that answered
 
-    def keeps(self, theta: float) -> bool:
-        """Eq. 14."""
-        return self.mean_wait_seconds <= theta
-
 
 def barrier(seconds: Sequence[float], answered: Sequence[bool]) -> Timing:
     """Time a round in which device i was done, or due, after seconds[i]."""

@@ -20,7 +20,6 @@ from torch import nn
 
 from fedquad.learn.activations.accounting import SavedBytes
 from fedquad.learn.activations.bias import find_attention, with_shared_bias
-from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.activations.gather import GatherAsShape
 from fedquad.learn.activations.gelu import CodedGELU, gelu_kind
 from fedquad.learn.activations.hooks import Recorder
@@ -28,6 +27,7 @@ from fedquad.learn.activations.policy import is_candidate
 from fedquad.learn.activations.shared import Shared
 from fedquad.learn.activations.swap import Swaps
 from fedquad.learn.layers import find_layers
+from fedquad.spec import Coverage
 
 Method = Callable[..., Any]
 DISENTANGLED = "disentangled_attention_bias"  # DeBERTa's, v1 and v2

@@ -9,8 +9,8 @@ from torch import nn
 
 from fedquad.learn.activations.accounting import Ledger
 from fedquad.learn.activations.bias import SharedBias
-from fedquad.learn.activations.coverage import Coverage
 from fedquad.learn.activations.payloads import Payload
+from fedquad.spec import Coverage
 
 Key: TypeAlias = tuple[int, int, int, torch.dtype, int]  # what tells a run of memory from every other
 Norms: TypeAlias = dict[Key, tuple[object, ref[Payload], nn.LayerNorm, torch.Size]]
