@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import pretend_campaign
 from pretend_campaign import ROUNDS, SPEC, keep_shards, result, run
 
 from benchmarks.damage_kinds import KINDS
@@ -141,10 +141,8 @@ def _outcome(what: Any, expected: Any, kind: str) -> str:
 
 def cases(count: int, seed: int) -> list[tuple[str, str, str, str]]:
     """So many cases, half of a stopped campaign and half of a finished one; the environment is left as it was."""
-    memory = Path("/dev/shm")  # a case writes a hundred files, each flushed
     before = os.environ.get("FEDQUAD_HOME")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        room = Path(name)
+    with pretend_campaign.room() as room:
         places = [make(room / "stopped", 3), make(room / "finished", ROUNDS)]
         found = [case(places[number % 2], number, seed, room) for number in range(count)]
     os.environ.pop("FEDQUAD_HOME", None)

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 WATCHED = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "fsync")
 ALL_SUBSETS_UNTIL = 5  # operations that may be lost; of more, single ones, all but one, and a draw
-DRAWN = 8
+DRAWN = 4
 ROOT = 0
 
 

@@ -1,5 +1,10 @@
 """Whole campaigns without a model: the store, the rounds, what is handed out and resuming are real; devices are those of pretend.py."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +32,14 @@ SHARDS = {str(device): np.arange(device, 30, 3) for device in range(3)}
 SPLIT = adapters.tensors_digest(SHARDS)
 LAYOUT = layout(layers=pretend.LAYERS)
 TRACKED = {"uri": "file", "key": "k", "start_ms": 1, "run_id": "r", "best_accuracy": 0.6, "supersedes": []}
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """A folder in memory where there is one: a campaign flushes a hundred files, and thousands of campaigns wait for the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
 
 
 def run(folder: CampaignFolder, spec: CampaignSpec = SPEC, until: int = ROUNDS) -> None:
