@@ -3,7 +3,7 @@
     python -m benchmarks.damage --cases 10000 --seed 1      # prints the table, writes damage.csv; some minutes on one core
 
 Two small campaigns are made once through the store and the rounds, with devices that answer at random from their keys
-(tests/pretend.py). Each case copies one, damages a file by its seed, and then lists it, shows it, resumes it to its end.
+(tests/pretend_campaign.py). Each case copies one, damages a file by its seed, and then lists it, shows it, resumes it to its end.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -20,36 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import pretend
-from fleet_of_three import layout
+import pretend_campaign
+from pretend_campaign import ROUNDS, SPEC, keep_shards, result, run
 
 from benchmarks.damage_kinds import KINDS
 from benchmarks.rows import arguments, record
-from fedquad import discover
 from fedquad.cli.campaign import _row
 from fedquad.errors import FedquadError, SpecError, StoreError
-from fedquad.learn import peft_folder
-from fedquad.rounds import adapters, facts
-from fedquad.spec import ArmSpec, CampaignSpec, FleetSpec
-from fedquad.store import exports, files, inputs, manifest
-from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import CampaignFolder, existing
-from fedquad.store.progress import is_finished
 from flows import edge
 
-ROUNDS = 4
-SPEC = CampaignSpec(
-    arms=(ArmSpec(method="fedlora"), ArmSpec(method="hetlora")),
-    rounds=ROUNDS,
-    keep_every=3,
-    fleet=FleetSpec(boards={"jetson-tx2": 3}),
-)
-SHARDS = {str(device): np.arange(device, 30, 3) for device in range(3)}
-SPLIT = adapters.tensors_digest(SHARDS)
-LAYOUT = layout(layers=pretend.LAYERS)
 PATIENCE_SECONDS = 20
 OUTCOMES = ("recovered", "refused", "believed", "silent", "other")
 
@@ -71,78 +51,17 @@ class Place:
         return [path for path in sorted(self.home.rglob("*")) if path.is_file()]
 
 
-def run(folder: CampaignFolder, until: int = ROUNDS) -> None:
-    """What a resume does after its checks: begin or open each arm, make its exports, go on to the end, sum up."""
-    inputs.keep(folder.path.parents[1] / "cache" / "shards" / f"{SPLIT[:16]}.safetensors", SHARDS, SPLIT)
-    world, there = pretend.everyone(3), pretend.fleet(3, 7, 12)
-    for one in SPEC.arms:
-        about = {
-            "label": one.name,
-            "method": one.method,
-            "params": {},
-            "seed": 0,
-            "environment": {"machine": "an abacus"},
-        }
-        arm = folder.arm(one.name, 0).begin(
-            {**about, "digests": {"split": SPLIT}, "inputs": {"spec": folder.spec_digest()}}
-        )
-        strategy = discover.strategy(one.method)
-        state = arm.latest() or pretend.begin(strategy, world)
-        export(arm)
-        while not is_finished(arm.progress, until, SPEC.stop, None):
-            planned, _, outcome = pretend.run(strategy, state, there, world)
-            state = outcome.state
-            score = 0.4 + 0.1 * (state.round % 3)
-            scores = facts.Scores(accuracy=score, loss=1.0, validation_accuracy=score, validation_loss=None)
-            arm.commit(state, facts.round_facts(planned, outcome, there, scores, {}).to_json(), SPEC.keep_every)
-            export(arm)
-        tracked = {"uri": "file", "key": "k", "start_ms": 1, "run_id": "r", "best_accuracy": 0.6, "supersedes": []}
-        if not arm.folder.is_tracked():
-            sent = {"sent_rounds": arm.progress.last_round, "status": "FINISHED"}
-            files.write_sealed(arm.path / "tracking.json", {**tracked, **sent})
-    folder.write_summary()
-
-
-def export(arm: OpenArm) -> None:
-    progress = arm.progress
-    for name, number in exports.stale(arm.path, progress):
-        if number not in arm.kept:
-            shutil.rmtree(arm.path / name)
-            continue
-        peft_folder.write(arm.path / name, arm.state(number).adapter, LAYOUT, SPEC.model, "mini")
-        exports.stamp(arm.path / name, progress.last_digest if name == "adapter" else progress.best_digest)
-
-
 def make(home: Path, until: int) -> Place:
     """A campaign of so many rounds, and its end computed beside it."""
     folder = CampaignFolder(home / "campaigns" / "c")
     with folder.open(SPEC):
-        run(folder, until)
+        run(folder, until=until)
     figures = folder.summarise()
     shutil.copytree(home, home.with_name(f"{home.name}-end"))
     end = CampaignFolder(home.with_name(f"{home.name}-end") / "campaigns" / "c")
     with folder.open(SPEC):
         run(end)
     return Place(home, figures, result(end))
-
-
-def result(folder: CampaignFolder) -> Any:
-    """All that a campaign comes to: its summary, its history to the bit, what it hands out."""
-    arms = {}
-    for arm in folder.arms():
-        states = {n: manifest.read(arm.state_path, n)["sha256"] for n in manifest.numbers(arm.state_path)}
-        lines = arm.lines_path.read_bytes()
-        arms[arm.name] = states, lines, *(_handed_out(arm, name) for name in ("adapter", "best"))
-    return folder.summarise(), files.read_json(folder.path / "summary.json"), arms, _shards(folder)
-
-
-def _handed_out(arm: ArmFolder, name: str) -> str:
-    return adapters.digest(peft_folder.read(arm.path / name))
-
-
-def _shards(folder: CampaignFolder) -> str:
-    (path,) = (folder.path.parents[1] / "cache" / "shards").glob("*.safetensors")
-    return adapters.tensors_digest(files.read_tensors(path))
 
 
 @contextlib.contextmanager
@@ -197,7 +116,7 @@ def _resume() -> Any:
         for arm in folder.arms():
             arm.is_tracked()
         with folder.open(spec):
-            inputs.keep(folder.path.parents[1] / "cache" / "shards" / f"{SPLIT[:16]}.safetensors", SHARDS, SPLIT)
+            keep_shards(folder)
             for arm in folder.arms():
                 arm.open()
     else:
@@ -222,10 +141,8 @@ def _outcome(what: Any, expected: Any, kind: str) -> str:
 
 def cases(count: int, seed: int) -> list[tuple[str, str, str, str]]:
     """So many cases, half of a stopped campaign and half of a finished one; the environment is left as it was."""
-    memory = Path("/dev/shm")  # a case writes a hundred files, each flushed
     before = os.environ.get("FEDQUAD_HOME")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        room = Path(name)
+    with pretend_campaign.room() as room:
         places = [make(room / "stopped", 3), make(room / "finished", ROUNDS)]
         found = [case(places[number % 2], number, seed, room) for number in range(count)]
     os.environ.pop("FEDQUAD_HOME", None)

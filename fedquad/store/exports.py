@@ -15,7 +15,12 @@ SHAPE = {"schema": int, "state_digest": str, "files": dict}
 
 
 def stamp(folder: Path, state_digest: str) -> None:
-    """Note which state the folder holds."""
+    """Note which state the folder holds, once what it holds is on the disk, and its name too."""
+    try:
+        for path in (*(folder / name for name in files.names(folder)), folder.parent):
+            files.flush(path)
+    except OSError as error:
+        raise files.disk_error(error, folder) from error
     files.write_sealed(folder / NOTE, {"schema": 1, "state_digest": state_digest, "files": _digests(folder)}, indent=1)
 
 

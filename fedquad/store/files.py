@@ -31,7 +31,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write and flush a neighbour, rename it into place, and make the rename last."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary.unlink(missing_ok=True)  # of a killed process whose number we have; or a link laid for us
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o666), "wb") as file:
@@ -39,14 +39,23 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        flush(path.parent)
     except (OSError, ValueError) as error:  # ValueError: a name with NUL in it
         _discard(temporary)
         raise disk_error(error, path) from error
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and make their names last: a flush of what lies in a folder does not keep its own name."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        flush(folder.parent)
+
+
+def flush(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

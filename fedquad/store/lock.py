@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedquad.errors import LockedError, StoreError
-from fedquad.store.files import disk_error
+from fedquad.store.files import disk_error, make_folder
 
 
 @contextmanager
 def hold(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file, or say who does."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = open(_handle(path, os.O_RDWR | os.O_CREAT), "r+", errors="replace")  # noqa: SIM115  held open: closing it drops the lock
     except OSError as error:
         raise disk_error(error, path) from error
