@@ -40,7 +40,9 @@ class ModelSpec:
 
     name: str = about("The embedded backbone `mini`, a local folder, or a Hub name.", "mini")
     rank: int = about("LoRA rank r; methods with other ranks scale them from this one.", 8)
-    alpha: float = about("LoRA alpha at that rank; the scale alpha/r is the same for every rank of a campaign.", 8.0)
+    alpha: float = about(
+        "LoRA alpha at that rank; other ranks of a campaign train at alpha / sqrt(their rank times this one).", 8.0
+    )
     dropout: float = about("LoRA dropout.", 0.1)
     targets: tuple[str, ...] = about("Modules that get LoRA; empty means query and value or their equivalents.", ())
     attention: Literal["eager", "sdpa"] = about(

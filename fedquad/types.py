@@ -39,11 +39,8 @@ class ModelShape:
 class Local:
     """What a method changes in a device's training; the defaults change nothing."""
 
-    proximal: float = 0.0  # mu of mu/2 |theta - theta_sent|^2 over what is trained
     tail_penalty: float = 0.0  # HetLoRA's lambda on |B tail| |A tail| of every trained layer
     tail_keep: float = 1.0  # the tail starts at floor(tail_keep * rank)
-    train_b_only: bool = False
-    active_layers: int = 0  # train so many of the trained layers each step, drawn anew; 0 means all
     probe_batches: int = 0  # measure squared gradient norms over so many batches and train nothing
 
 
@@ -181,8 +178,8 @@ class Report:
     )
     peak_bytes: int = 0
     loss: float = float("nan")
-    lora_norm: float = 0.0  # sqrt of the sum over its trained pairs of |B A|_F^2, after training
-    ranks: tuple[int, ...] = ()  # of each trained layer, as it came back
+    lora_norm: float = 0.0  # sqrt of the sum over the pairs of all layers it runs of |B A|_F^2, after training
+    ranks: tuple[int, ...] = ()  # of each trained layer as it came back; the server looks for itself
     failure: str = ""  # why there is no update; empty means there is one
 
 

@@ -42,7 +42,7 @@ def _value(hint: Any, value: Any) -> Any:
 
 def answer(update: Update) -> tuple[dict[str, Any], dict[str, Array32]]:
     """An update as (JSON, tensors); NaN losses travel as null."""
-    report = asdict(update.report)
+    report = {key: value for key, value in asdict(update.report).items() if key != "ranks"}
     report["loss"] = report["loss"] if np.isfinite(report["loss"]) else None
     document = {
         "device": update.device,

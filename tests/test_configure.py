@@ -11,7 +11,7 @@ from fedquad.learn.configure import configure
 from fedquad.learn.evaluate import evaluate
 from fedquad.learn.model import load
 from fedquad.learn.seeding import seeded
-from fedquad.types import Adapter, Local
+from fedquad.types import Adapter
 
 
 def signature(trainee, assignment, adapter, data):
@@ -32,14 +32,13 @@ def subsets(items):
 
 
 def all_assignments(layers):
-    """Every choice of present and trained layers, with ranks and B-only that vary along."""
+    """Every choice of present and trained layers, with ranks that vary along."""
     chosen = [(present, trained) for present in subsets(range(layers)) if present for trained in subsets(present)]
     return [
         an_assignment(
             present=present,
             trained=trained,
             ranks=tuple(1 + (i + layer) % 4 for layer in present),
-            local=Local(train_b_only=i % 3 == 0),
         )
         for i, (present, trained) in enumerate(chosen)
     ]
@@ -115,14 +114,6 @@ def test_bf16_keeps_half_the_bytes_and_no_cast_copies_of_the_weights(tmp_path):
     full, half = (a_trainee(tmp_path, attention="eager", precision=one) for one in ("fp32", "bf16"))
     masks = saved_bytes(full, an_assignment(), data) * 0.1  # dropout's masks stay as they are
     assert saved_bytes(half, an_assignment(), data) <= saved_bytes(full, an_assignment(), data) / 2 + masks
-
-
-def test_active_layers_can_change_while_configured(tmp_path):
-    trainee = a_trainee(tmp_path)
-    with configure(trainee, an_assignment(trained=(1, 2)), an_adapter(trainee.layout)) as learning:
-        learning.only([2])
-        assert [learning.is_learning(layer) for layer in (1, 2)] == [False, True]
-        assert all(parameter.requires_grad for parameter in learning.head.values())
 
 
 def test_a_layer_without_lora_in_the_adapter_runs_without(tmp_path):

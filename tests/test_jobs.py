@@ -18,7 +18,7 @@ JOBS: list[jobs.Job] = [
     jobs.Prepare(data=DataSpec(partition="column", column="user"), model=ModelSpec(), seed=3, cache="/cache"),
     jobs.Open(model=ModelSpec(targets=("query",)), labels=3, greatest_rank=16, splits=SPLITS, threads=1),
     jobs.Train(
-        assignment=assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(proximal=0.1)),
+        assignment=assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(tail_penalty=0.1)),
         training=TrainingSpec(steps=2),
         adapter="/spool/sent.safetensors",
         digest="1f3a",

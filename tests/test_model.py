@@ -1,5 +1,6 @@
 """Any classifier loads by one generic path; what is wrong with a folder or a name is said in one line."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_a_cached_model_is_found_without_the_hub(tmp_path, monkeypatch):
     assert locate("some/model") == snapshot
 
 
-def test_the_scale_is_the_same_at_every_rank(tmp_path):
+def test_a_padded_adapter_is_the_same_function_at_its_ranks_own_scale(tmp_path):
     trainee = a_trainee(tmp_path)
     adapter, batch = an_adapter(trainee.layout), batch_of(trainee, examples(4))
     padded = {
@@ -162,4 +163,4 @@ def test_the_scale_is_the_same_at_every_rank(tmp_path):
         with torch.no_grad():
             outputs.append(trainee.model(**batch).logits)
     torch.testing.assert_close(outputs[0], outputs[1])
-    assert trainee.lora(0)["attention.self.query"].scaling["default"] == 8.0 / 4
+    assert trainee.lora(0)["attention.self.query"].scaling["default"] == pytest.approx(8.0 / math.sqrt(4 * 8))

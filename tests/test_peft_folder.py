@@ -50,7 +50,9 @@ def test_peft_computes_the_same_logits_and_the_adapter_comes_back_bit_for_bit(ki
     )
     with torch.no_grad():
         theirs = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(**batch).logits
-    torch.testing.assert_close(theirs, ours(trainee, adapter, batch), rtol=0, atol=0)
+    # At another rank than the campaign's we compute in that rank's own unit: the same function, not the same rounding.
+    exact = {} if change is with_unequal_ranks else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(theirs, ours(trainee, adapter, batch), **exact)
     assert adapters.digest(peft_folder.read(tmp_path / "adapter")) == adapters.digest(adapter)
 
 
@@ -95,7 +97,7 @@ def test_a_broken_or_halved_folder_is_refused(tmp_path):
     tensors = peft_folder.load_file(weights)
     gone = next(name for name in tensors if name.endswith("lora_B.weight"))
     peft_folder.save_file({name: value for name, value in tensors.items() if name != gone}, weights)
-    with pytest.raises(StoreError, match="has only factor A"):
+    with pytest.raises(StoreError, match="has only factor 'a'"):
         peft_folder.read(tmp_path / "adapter")
     weights.write_bytes(weights.read_bytes()[:-40])
     with pytest.raises(StoreError, match="is not an adapter"):

@@ -105,3 +105,31 @@ def test_a_short_federated_training_learns(method: str, bench: Bench) -> None:
     deviation = math.sqrt(chance * (1 - chance) / len(bench.test))
     needed = chance + (3 * deviation if method.startswith(WEAK) else 0.20)
     assert learn(bench, method) > needed
+
+
+def test_rank_is_no_learning_rate(bench: Bench) -> None:
+    """|scale B A| after one round of eight steps at ranks 2 to 16, the campaign's being 8."""
+    layers = range(len(bench.trainee.layers))
+    moved = {}
+    for rank in (2, 4, 8, 12, 16):
+        sent = adapters.cut(adapters.initial(bench.trainee.layout, 16, 0), layers, [rank] * len(layers))
+        assignment = Assignment(
+            device=0,
+            present=tuple(layers),
+            trained=tuple(layers),
+            ranks=(rank,) * len(layers),
+            steps=8,
+            learning_rate=1e-2,
+        )
+        training = replace(TRAINING, steps=8)
+        update = loop.train(
+            bench.trainee, assignment, sent, bench.train, training=training, key=(0, 0, 1, 0), round=1, based_on=""
+        )
+        moved[rank] = update.report.lora_norm
+        assert moved[rank] == pytest.approx(dense_norm(sent, update.delta), rel=1e-4)
+    assert [moved[rank] / moved[8] for rank in moved] == pytest.approx([1] * 5, abs=0.25)
+
+
+def dense_norm(sent: Adapter, delta: Adapter) -> float:
+    pairs = [(pair, delta.layers[layer][t]) for layer, found in sent.layers.items() for t, pair in found.items()]
+    return math.sqrt(sum(float(np.square((p.b + d.b) @ (p.a + d.a)).sum()) for p, d in pairs))

@@ -55,8 +55,8 @@ def test_a_pruned_device_keeps_its_smaller_rank() -> None:
 
     def pruning(assignment: Assignment, sent: Adapter, number: int) -> Update:
         if assignment.device:
-            return answer(assignment, sent, 0.0, ranks=assignment.ranks)
-        pruned = answer(assignment, adapters.cut(sent, sent.layers, [14] * 12), 0.0, ranks=(14,) * 12)
+            return answer(assignment, sent, 0.0)
+        pruned = answer(assignment, adapters.cut(sent, sent.layers, [14] * 12), 0.0)
         return replace(pruned, based_on=adapters.digest(sent))
 
     _, _, outcome = run(made, start, fleet(12, 12), known, pruning)

@@ -18,7 +18,7 @@ def through_json(document: object) -> object:
 
 
 def test_an_assignment_survives_the_wire() -> None:
-    sent = assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(proximal=0.1, probe_batches=2))
+    sent = assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(tail_penalty=0.1, probe_batches=2))
     assert wire.from_json(Assignment, through_json(asdict(sent))) == sent
 
 

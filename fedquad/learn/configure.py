@@ -34,15 +34,6 @@ class Learning:
     def parameters(self) -> list[nn.Parameter]:
         return [*(p for pair in self.layers.values() for p in pair), *self.head.values()]
 
-    def is_learning(self, layer: int) -> bool:
-        return any(parameter.requires_grad for parameter in self.layers[layer])
-
-    def only(self, layers: Sequence[int]) -> None:
-        """Let only these of the trained layers learn from here on, besides the head."""
-        for layer, parameters in self.layers.items():
-            for parameter in parameters:
-                parameter.requires_grad_(layer in layers)
-
 
 @contextmanager
 def configure(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> Iterator[Learning]:
@@ -97,8 +88,10 @@ def set_lora(trainee: Trainee, layer: int, pairs: Mapping[str, Lora], rank: int 
             raise DeviceError(
                 f"layer {layer}, {target}: rank {rank_here} was assigned, but the adapter sent has rank {pair.rank}"
             )
+        unit = trainee.unit(rank_here)
+        module.scaling[ADAPTER] = trainee.spec.alpha / trainee.spec.rank / unit
         _set(trainee, module.lora_A[ADAPTER], pair.a[:rank_here])
-        _set(trainee, module.lora_B[ADAPTER], pair.b[:, :rank_here])
+        _set(trainee, module.lora_B[ADAPTER], np.float32(unit) * pair.b[:, :rank_here])
 
 
 def _set(trainee: Trainee, linear: Any, values: Array32) -> None:
@@ -147,8 +140,7 @@ def _learning(trainee: Trainee, assignment: Assignment) -> Learning:
     layers: dict[int, tuple[nn.Parameter, ...]] = {}
     for layer in assignment.trained:
         modules = [module for module in trainee.lora(layer).values() if not module.disable_adapters]
-        factors = ("lora_B",) if assignment.local.train_b_only else ("lora_A", "lora_B")
-        layers[layer] = tuple(getattr(module, factor)[ADAPTER].weight for module in modules for factor in factors)
+        layers[layer] = tuple(pair[ADAPTER].weight for module in modules for pair in (module.lora_A, module.lora_B))
     learning = Learning(layers=layers, head=trainee.head)
     for parameter in learning.parameters:
         parameter.requires_grad_(True)

@@ -4,7 +4,7 @@
                    round=3, based_on=digest(adapter))
     update.report.failure    # "" or why there is no update: no examples, a loss that is not a number, no memory
 
-Randomness is the key's alone (the order of examples, dropout, which layers are active); on one CPU thread the same
+Randomness is the key's alone (the order of examples, dropout); on one CPU thread the same
 call gives the same bits.
 """
 
@@ -16,16 +16,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from fedquad import rng
 from fedquad.learn.batches import Batch, Batches, losses
 from fedquad.learn.configure import configure
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer, clip, squares
 from fedquad.learn.peak import peak_memory
-from fedquad.learn.penalties import add_penalties, pruned_ranks, tail_size
+from fedquad.learn.penalties import add_penalty, pruned_ranks, tail_size
 from fedquad.learn.seeding import seeded
 from fedquad.learn.tokens import Encoded
-from fedquad.learn.work import Failed, Journal, Work, difference, lora_norm, sent_values, trained_values
+from fedquad.learn.work import Failed, Journal, Work, changes, lora_norm, sent_values
+from fedquad.rounds.adapters import cut
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Assignment, Floats, Report, Update
 
@@ -60,7 +60,20 @@ def train(
     report = Report(examples=len(data))
     with peak_memory(trainee.device) as peak:
         try:
-            done = _run(trainee, assignment, adapter, data, training, key)
+            if not len(data):
+                raise Failed("it has no examples")
+            with configure(trainee, assignment, adapter) as learning, arithmetic(trainee), seeded(*key, "dropout"):
+                work = Work(
+                    trainee=trainee,
+                    assignment=assignment,
+                    adapter=adapter,
+                    learning=learning,
+                    batches=Batches(data, trainee.device),
+                    training=training,
+                    key=key,
+                )
+                with in_training(trainee.model):
+                    done = _probe(work) if assignment.local.probe_batches else _learn(work)
             update = replace(update, delta=done.delta, gradient_norms=done.gradient_norms, signals=done.signals)
             report = replace(report, loss=done.loss, lora_norm=done.lora_norm)
         except Failed as failed:
@@ -73,58 +86,27 @@ def train(
     return replace(update, report=replace(report, seconds=time.perf_counter() - started, peak_bytes=peak.bytes))
 
 
-def _run(
-    trainee: Trainee,
-    assignment: Assignment,
-    adapter: Adapter,
-    data: Encoded,
-    training: TrainingSpec,
-    key: tuple[int | str, ...],
-) -> Outcome:
-    if not len(data):
-        raise Failed("it has no examples")
-    batches = Batches(data, trainee.device)
-    with configure(trainee, assignment, adapter) as learning, arithmetic(trainee), seeded(*key, "dropout"):
-        trainee.model.train()
-        work = Work(
-            trainee=trainee,
-            assignment=assignment,
-            adapter=adapter,
-            learning=learning,
-            batches=batches,
-            training=training,
-            key=key,
-        )
-        try:
-            return _probe(work) if assignment.local.probe_batches else _learn(work)
-        finally:
-            trainee.model.eval()
-            trainee.model.zero_grad(set_to_none=True)
-
-
 def _learn(work: Work) -> Outcome:
     """Take the assignment's steps."""
     assignment, learning, training = work.assignment, work.learning, work.training
     optimizer = Optimizer(learning.parameters, sent_values(work), assignment.learning_rate, training.weight_decay)
     tail_before = tail_size(work.trainee, assignment)
-    journal, draw = Journal(work), rng.stream(*work.key, "active")
+    journal = Journal(work)
     for batch in work.batches.take(assignment.steps, training, *work.key, "order"):
-        if 0 < assignment.local.active_layers < len(learning.layers):
-            learning.only(draw.choice(assignment.trained, assignment.local.active_layers, replace=False).tolist())
         power = journal.note(_backward(work.trainee, batch))
-        if add_penalties(work.trainee, assignment, optimizer):
+        if add_penalty(work.trainee, assignment):
             power = squares(optimizer.parameters)
         if training.clip:
             clip(optimizer.parameters, power.sum().sqrt(), training.clip)
         optimizer.step()
     loss = journal.mean_loss()
     ranks = pruned_ranks(assignment, tail_before, tail_size(work.trainee, assignment))
-    trained = trained_values(work, optimizer)
+    changed = changes(work, optimizer)
     return Outcome(
-        delta=difference(trained, work.adapter, ranks),
+        delta=cut(changed, ranks, ranks.values()),
         gradient_norms=dict(zip(learning.layers, journal.mean_norms().tolist())),
         loss=loss,
-        lora_norm=lora_norm(trained),
+        lora_norm=lora_norm(work, changed),
     )
 
 
@@ -143,6 +125,17 @@ def _backward(trainee: Trainee, batch: Batch) -> torch.Tensor:
     loss = losses(trainee, batch)[1].mean()
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
+
+
+@contextmanager
+def in_training(model: torch.nn.Module) -> Iterator[None]:
+    """The model in training mode; afterwards it is as it was, without a gradient."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        model.zero_grad(set_to_none=True)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Load any Hugging Face classifier with LoRA on every layer, once; `configure` then puts it into assignments.
- dW = scale * B A on each target module, with scale = alpha/r from the spec for every rank, so that truncating or
-padding a rank does not change the function. Base weights are frozen; what is trained is float32 in and out, whatever
-the model computes in.
+
+dW = alpha / r0 * B A on each target module, r0 the campaign's rank, for adapters of every rank: truncating and padding
+one does not change the function. A device trains at its rank r with the scale alpha / sqrt(r0 r) and B sqrt(r / r0) times
+as great, which is the same function; AdamW's steps, which do not know how great a weight is, then move it equally far at
+every rank. Base weights are frozen; what is trained is float32 in and out, whatever the model computes in.
 
     trainee = load(ModelSpec(name="mini"), labels=3, greatest_rank=8)
     trainee.layout.targets   # {"attention.self.query": (64, 64), "attention.self.value": (64, 64)}
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +54,10 @@ class Trainee:
     @property
     def head(self) -> dict[str, nn.Parameter]:
         return {name: self.model.get_parameter(name) for name in self.layout.head}
+
+    def unit(self, rank: int) -> float:
+        """By how much B is greater while a device trains it at this rank: its scale is alpha / sqrt(rank) there."""
+        return math.sqrt(rank / self.spec.rank)
 
     def lora(self, layer: int) -> dict[str, Any]:
         """The peft modules of one layer, by target."""

@@ -2,8 +2,9 @@
 
     PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base, num_labels=3), folder)
 
-Ranks that differ go to rank_pattern, with alpha_pattern keeping alpha/r the same for all; a layer the adapter lacks
-gets no LoRA; the head is saved whole (modules_to_save). Values are float32 and come back bit for bit.
+Ranks that differ go to rank_pattern, with alpha_pattern keeping the scale at the campaign's alpha/r, the unit that adapters are
+merged in (rounds/adapters.py); a layer the adapter lacks gets no LoRA; the head is saved whole (modules_to_save). Values are
+float32 and come back bit for bit, which use_rslora, whose B is in each rank's own unit, would not give.
 """
 
 import json
@@ -19,8 +20,9 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from fedquad.errors import StoreError
+from fedquad.rounds.adapters import paired
 from fedquad.spec import ModelSpec
-from fedquad.types import Adapter, Array32, Lora, ModelLayout
+from fedquad.types import Adapter, Array32, ModelLayout
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -97,15 +99,10 @@ def read(folder: Path) -> Adapter:
         value.flags.writeable = False
         path = name.removeprefix(PREFIX)
         if found := FACTOR.fullmatch(path):
-            factors.setdefault(int(found["layer"]), {}).setdefault(found["target"], {})[found["factor"]] = value
+            factors.setdefault(int(found["layer"]), {}).setdefault(found["target"], {})[found["factor"].lower()] = value
         else:
             head[path] = value
-    for layer, targets in factors.items():
-        for target, pair in targets.items():
-            if len(pair) != 2:
-                raise StoreError(f"{folder / WEIGHTS}: layer {layer}, {target} has only factor {next(iter(pair))}")
-    layers = {
-        layer: {target: Lora(pair["A"], pair["B"]) for target, pair in targets.items()}
-        for layer, targets in sorted(factors.items())
-    }
-    return Adapter(layers=layers, head=head)
+    try:
+        return Adapter(layers=paired(factors), head=head)
+    except ValueError as error:
+        raise StoreError(f"{folder / WEIGHTS}: {error}") from None

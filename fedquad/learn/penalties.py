@@ -1,9 +1,8 @@
-"""What a method adds to local training: FedProx's proximal term, HetLoRA's penalty on the rank's tail and its pruning.
+"""HetLoRA's penalty on the rank's tail, and its pruning.
 
-    proximal   mu/2 |theta - theta_sent|^2                            gradient mu (theta - theta_sent)
-    tail       lambda sum over pairs of |B[:, t:]|_F |A[t:, :]|_F     t = floor(tail_keep * rank)
+    lambda sum over pairs of |B[:, t:]|_F |A[t:, :]|_F     t = floor(tail_keep * rank)
 
-Both act on gradients alone: the loss that is reported stays the task's.
+It acts on gradients alone: the loss that is reported stays the task's.
 """
 
 import math
@@ -12,38 +11,28 @@ from collections.abc import Sequence
 import torch
 
 from fedquad.learn.model import ADAPTER, Trainee
-from fedquad.learn.optimizer import Optimizer
 from fedquad.types import Assignment
 
 Factors = tuple[torch.Tensor, torch.Tensor]
 
 
-def add_penalties(trainee: Trainee, assignment: Assignment, optimizer: Optimizer) -> bool:
-    """Add the assignment's penalties to the gradients of what learns this step; say whether there were any."""
-    local = assignment.local
-    if local.proximal:
-        _add_proximal(optimizer, local.proximal)
-    if local.tail_penalty:
-        pairs = [pair for pair in tails(trainee, assignment) if any(factor.requires_grad for factor in pair)]
-        if pairs:
-            (local.tail_penalty * _product(pairs)).backward()  # type: ignore[no-untyped-call]
-    return bool(local.proximal or local.tail_penalty)
-
-
-def _add_proximal(optimizer: Optimizer, strength: float) -> None:
-    for parameter, master, start in zip(optimizer.parameters, optimizer.masters, optimizer.start):
-        if parameter.grad is not None:
-            parameter.grad.add_((master.detach() - start).to(parameter.dtype), alpha=strength)
+def add_penalty(trainee: Trainee, assignment: Assignment) -> bool:
+    """Add the assignment's penalty to the gradients; say whether there was one."""
+    pairs = tails(trainee, assignment) if assignment.local.tail_penalty else []
+    if pairs:
+        (assignment.local.tail_penalty * _product(pairs)).backward()  # type: ignore[no-untyped-call]
+    return bool(pairs)
 
 
 def tails(trainee: Trainee, assignment: Assignment) -> list[Factors]:
-    """The tails of all trained pairs that have one."""
+    """The tails of all trained pairs that have one, B in the campaign's unit."""
     found: list[Factors] = []
     for layer in assignment.trained:
-        start = tail_start(assignment, layer)
-        if start < assignment.rank_of(layer):
+        start, rank = tail_start(assignment, layer), assignment.rank_of(layer)
+        if start < rank:
             for module in trainee.lora(layer).values():
-                found.append((module.lora_A[ADAPTER].weight[start:], module.lora_B[ADAPTER].weight[:, start:]))
+                a, b = module.lora_A[ADAPTER].weight[start:], module.lora_B[ADAPTER].weight[:, start:]
+                found.append((a, b / trainee.unit(rank)))
     return found
 
 

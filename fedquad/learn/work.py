@@ -11,6 +11,7 @@ from fedquad.learn.batches import Batches
 from fedquad.learn.configure import Learning
 from fedquad.learn.model import ADAPTER, Trainee
 from fedquad.learn.optimizer import Optimizer, squares
+from fedquad.rounds.adapters import freeze
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Array32, Assignment, Floats, Lora
 
@@ -39,7 +40,7 @@ class Journal:
         self.assignment, self.learning = work.assignment, work.learning
         self.losses: list[torch.Tensor] = []
         zeros = torch.zeros(len(self.learning.layers), device=work.trainee.device)
-        self.norms, self.powers, self.steps = zeros, zeros.clone(), np.zeros(len(zeros))
+        self.norms, self.powers = zeros, zeros.clone()
 
     def note(self, loss: torch.Tensor) -> torch.Tensor:
         """Enter a step whose gradients are there; return the squared norm of each learning parameter's gradient."""
@@ -49,15 +50,17 @@ class Journal:
         self.losses.append(loss)
         self.norms = self.norms + layers.sqrt()
         self.powers = self.powers + layers
-        self.steps += [self.learning.is_learning(layer) for layer in self.learning.layers]
         return power
 
     def mean_norms(self) -> Floats:
-        """Each trained layer's gradient norm, averaged over the steps in which it learned."""
-        return np.asarray(self.norms.double().cpu().numpy() / np.maximum(self.steps, 1), np.float64)
+        """Each trained layer's gradient norm, averaged over the steps."""
+        return self._mean(self.norms)
 
     def mean_squares(self) -> Floats:
-        return np.asarray(self.powers.double().cpu().numpy() / np.maximum(self.steps, 1), np.float64)
+        return self._mean(self.powers)
+
+    def _mean(self, summed: torch.Tensor) -> Floats:
+        return np.asarray(summed.double().cpu().numpy() / max(len(self.losses), 1), np.float64)
 
     def mean_loss(self) -> float:
         """Return the mean loss over the steps, or fail at the first that is not a number."""
@@ -73,56 +76,51 @@ def sent_values(work: Work) -> list[torch.Tensor]:
     """The float32 originals of what learns, in the order of `learning.parameters`; the model may hold them rounded."""
     values: list[Array32] = []
     for layer in work.learning.layers:
-        rank = work.assignment.rank_of(layer)
         for target in work.trainee.layout.targets:
-            pair = work.adapter.layers[layer][target]
-            values += [pair.b[:, :rank]] if work.assignment.local.train_b_only else [pair.a[:rank], pair.b[:, :rank]]
+            values += _sent(work, layer, target)
     values += [work.adapter.head[name] for name in work.learning.head]
     return [torch.tensor(np.ascontiguousarray(value), device=work.trainee.device) for value in values]
 
 
-def trained_values(work: Work, optimizer: Optimizer) -> Adapter:
-    """What the trained layers and the head have become, in float32."""
+def _sent(work: Work, layer: int, target: str) -> tuple[Array32, Array32]:
+    """A pair as the device trains it: at its rank, B in that rank's unit."""
+    rank, pair = work.assignment.rank_of(layer), work.adapter.layers[layer][target]
+    return pair.a[:rank], np.float32(work.trainee.unit(rank)) * pair.b[:, :rank]
+
+
+def changes(work: Work, optimizer: Optimizer) -> Adapter:
+    """What training changed in the trained layers and the head, in float32 and the campaign's unit."""
     values = {id(p): m.detach().cpu().numpy() for p, m in zip(optimizer.parameters, optimizer.masters)}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise Failed(f"its weights are not finite after {work.assignment.steps} steps")
 
-    def value(module: Any, sent: Array32) -> Array32:
-        return values.get(id(module[ADAPTER].weight), sent)
+    def value(module: Any) -> Array32:
+        return values[id(module[ADAPTER].weight)]
 
     layers: dict[int, dict[str, Lora]] = {}
     for layer in work.learning.layers:
-        rank, sent = work.assignment.rank_of(layer), work.adapter.layers[layer]
-        layers[layer] = {
-            target: Lora(value(module.lora_A, sent[target].a[:rank]), value(module.lora_B, sent[target].b[:, :rank]))
-            for target, module in work.trainee.lora(layer).items()
-        }
-    return Adapter(layers=layers, head={name: values[id(p)] for name, p in work.learning.head.items()})
+        unit, layers[layer] = np.float32(work.trainee.unit(work.assignment.rank_of(layer))), {}
+        for target, module in work.trainee.lora(layer).items():
+            a, b = _sent(work, layer, target)
+            layers[layer][target] = Lora(value(module.lora_A) - a, (value(module.lora_B) - b) / unit)
+    head = {name: freeze(values[id(p)] - work.adapter.head[name]) for name, p in work.learning.head.items()}
+    return Adapter(layers=layers, head=head)
 
 
-def difference(trained: Adapter, sent: Adapter, ranks: dict[int, int]) -> Adapter:
-    """What training changed, at the ranks that the device keeps."""
-    layers: dict[int, dict[str, Lora]] = {}
-    for layer, pairs in trained.layers.items():
-        r, old = ranks[layer], sent.layers[layer]
-        layers[layer] = {
-            target: Lora(_minus(pair.a[:r], old[target].a[:r]), _minus(pair.b[:, :r], old[target].b[:, :r]))
-            for target, pair in pairs.items()
-        }
-    return Adapter(layers=layers, head={name: _minus(value, sent.head[name]) for name, value in trained.head.items()})
-
-
-def _minus(new: Array32, old: Array32) -> Array32:
-    change = np.ascontiguousarray(new - old)
-    change.flags.writeable = False
-    return change
-
-
-def lora_norm(adapter: Adapter) -> float:
-    """sqrt of the sum of |B A|_F^2 = tr(B'B AA'), which never forms B A."""
+def lora_norm(work: Work, changed: Adapter) -> float:
+    """sqrt of the sum of |B A|_F^2 over all layers present, as they are now."""
     total = 0.0
-    for pairs in adapter.layers.values():
-        for pair in pairs.values():
-            a, b = pair.a.astype(np.float64), pair.b.astype(np.float64)
-            total += float(np.sum((b.T @ b) * (a @ a.T)))
+    for layer, rank in zip(work.assignment.present, work.assignment.ranks):
+        for target, pair in work.adapter.layers.get(layer, {}).items():
+            change = changed.layers.get(layer, {}).get(target)
+            a, b = pair.a[:rank], pair.b[:, :rank]
+            if change is not None:
+                a, b = a + change.a, b + change.b
+            total += norm_of(a, b)
     return math.sqrt(total)
+
+
+def norm_of(a: Array32, b: Array32) -> float:
+    """|B A|_F^2 = tr(B'B AA'); B A is never formed."""
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    return float(np.sum((wide_b.T @ wide_b) * (wide_a @ wide_a.T)))

@@ -14,7 +14,6 @@ never lies below the peak.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 from fedquad.fleets.boards import Precision
@@ -169,35 +168,18 @@ def step_seconds(assignment: Assignment, cost: CostModel, status: Status) -> flo
 
 
 def step_flops(assignment: Assignment, cost: CostModel) -> float:
-    """FLOPs of one batch, quantization aside; their mean where the trained layers take turns."""
+    """FLOPs of one batch, quantization aside."""
     layer, rank, ranks = cost.flops, cost.rank, dict(zip(assignment.present, assignment.ranks))
     total = len(ranks) * layer.forward + layer.lora_forward * sum(ranks.values()) / rank
     total += cost.head_forward + cost.head_gradient
     if not assignment.trained:
         return total
-    gradient = layer.lora_gradient_b if assignment.local.train_b_only else layer.lora_gradient
-    trained = len(assignment.trained) * layer.gradient + gradient * sum(ranks[one] for one in assignment.trained) / rank
-    total += cost.head_backward + trained * active(assignment) / len(assignment.trained)
-    for lowest, share in lowest_layers(assignment):
-        above = [r for present, r in ranks.items() if present >= lowest]
-        passed = len(above) * layer.backward + layer.lora_backward * sum(above) / rank
-        total += share * (passed - layer.lowest - layer.lora_lowest * ranks[lowest] / rank)
-    return total
-
-
-def active(assignment: Assignment) -> int:
-    """How many layers train in one step."""
-    return min(assignment.local.active_layers or len(assignment.trained), len(assignment.trained))
-
-
-def lowest_layers(assignment: Assignment) -> list[tuple[int, float]]:
-    """The lowest layer that trains in a step, with its probability when so many are drawn anew for each."""
-    trained, drawn = sorted(assignment.trained), active(assignment)
-    sets = comb(len(trained), drawn)
-    return [
-        (one, comb(len(trained) - index - 1, drawn - 1) / sets)
-        for index, one in enumerate(trained[: len(trained) - drawn + 1])
-    ]
+    lowest = min(assignment.trained)
+    trained: float = len(assignment.trained) * layer.gradient
+    trained += layer.lora_gradient * sum(ranks[one] for one in assignment.trained) / rank
+    above = [r for present, r in ranks.items() if present >= lowest]
+    passed = len(above) * layer.backward + layer.lora_backward * sum(above) / rank
+    return total + cost.head_backward + trained + passed - layer.lowest - layer.lora_lowest * ranks[lowest] / rank
 
 
 def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
@@ -210,8 +192,6 @@ def peak_bytes(assignment: Assignment, cost: CostModel) -> int:
     total += sum(size.trained + (ranks[one] - cost.rank) * size.trained_per_rank for one in trained)
     total += size.frozen * sum(present > lowest and present not in trained for present in ranks)
     total -= spared_bytes(assignment, cost)
-    # LoRA's inputs are kept where A trains in this step.
-    total -= size.inputs * (len(trained) - (0 if assignment.local.train_b_only else active(assignment)))
     return total
 
 
@@ -230,5 +210,4 @@ def traffic(assignment: Assignment, cost: CostModel) -> tuple[int, int]:
     down = cost.head_bytes + size.wire_per_rank * sum(ranks.values())
     if not assignment.steps:
         return 8 * len(assignment.trained), down
-    per_rank = size.wire_b_per_rank if assignment.local.train_b_only else size.wire_per_rank
-    return cost.head_bytes + per_rank * sum(ranks[one] for one in assignment.trained), down
+    return cost.head_bytes + size.wire_per_rank * sum(ranks[one] for one in assignment.trained), down

@@ -35,7 +35,6 @@ class LayerFlops:
     lora_forward: int
     lora_backward: int  # what LoRA adds to the gradient that passes through
     lora_gradient: int  # dA and dB
-    lora_gradient_b: int  # dB alone
     lowest: int  # what the lowest trained layer spares, without LoRA
     lora_lowest: int  # and of LoRA
 
@@ -119,7 +118,6 @@ def layer_flops(
         lora_forward=adapters,
         lora_backward=adapters,
         lora_gradient=adapters,
-        lora_gradient_b=sum(2 * tokens * rank * target.outputs for target in targets),
         lowest=_lowest(shape, batch, sequence, targets, attention),
         lora_lowest=sum(2 * tokens * rank * target.inputs for target in targets if target.reads == "x"),
     )
@@ -144,7 +142,6 @@ def _with_positions(
         gradient=product * len(adapted),
         lora_forward=counted.lora_forward + inputs + outputs,
         lora_gradient=counted.lora_gradient + inputs + 2 * outputs,
-        lora_gradient_b=counted.lora_gradient_b + outputs,
         lowest=counted.lowest + product * (2 - len({target.role for target in adapted})),
     )
 

@@ -75,7 +75,6 @@ class LayerBytes:
     lowest: int  # what the lowest trained layer spares
     lowest_quantized: int  # and when it is quantized; negative: what it costs more
     wire_per_rank: int  # on the network
-    wire_b_per_rank: int  # of it, B
     traffic: int  # bytes moved to quantize and to dequantize
 
 
@@ -117,7 +116,6 @@ def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) 
         lowest=element * here.lowest_floats + here.lowest_exact,
         lowest_quantized=int8.lowest,
         wire_per_rank=WIRE_BYTES * parameters,
-        wire_b_per_rank=WIRE_BYTES * sum(target.outputs for target in targets),
         # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.
         traffic=(2 * element + 2) * int8.coded,
     )

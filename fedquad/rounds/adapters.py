@@ -1,7 +1,8 @@
 """What can be done to an adapter without a model: make the initial one, cut it to an assignment, name its tensors, digest it.
 
-The scale alpha/r of a campaign is one number for every rank, so the first rows of A and columns of B are the same function at a
-lower rank, and a padded one changes nothing.
+Every adapter that is stored, sent or merged is in one unit: its scale is alpha/r0, r0 the campaign's rank, whatever its own rank. So
+the first rows of A and columns of B are the same function at a lower rank, a padded one changes nothing, and rows add up. A device
+trains in the unit of its own rank (learn/model.py), so that rank is no learning rate.
 """
 
 import hashlib
@@ -98,14 +99,18 @@ def unflatten(tensors: Mapping[str, Array32]) -> Adapter:
         if kind != "layers" or not layer.isdigit() or not target or factor not in ("a", "b"):
             raise ValueError(f"{name!r} is not the name of an adapter's tensor")
         pairs.setdefault(int(layer), {}).setdefault(target, {})[factor] = freeze(array)
-    for layer_number, targets in pairs.items():
-        for target, factors in targets.items():
-            if len(factors) != 2:
-                raise ValueError(
-                    f"layer {layer_number}, {target}: only factor {next(iter(factors))!r} is there, a LoRA pair has two"
-                )
-    layers = {layer: {t: Lora(f["a"], f["b"]) for t, f in targets.items()} for layer, targets in sorted(pairs.items())}
-    return Adapter(layers=layers, head=head)
+    return Adapter(layers=paired(pairs), head=head)
+
+
+def paired(factors: Mapping[int, Mapping[str, Mapping[str, Array32]]]) -> dict[int, dict[str, Lora]]:
+    """Layers of LoRA pairs from factors by layer, target and "a" or "b"; half a pair is refused."""
+    layers: dict[int, dict[str, Lora]] = {}
+    for layer, targets in sorted(factors.items()):
+        for target, pair in targets.items():
+            if len(pair) != 2:
+                raise ValueError(f"layer {layer}, {target} has only factor {next(iter(pair))!r}: a LoRA pair has two")
+            layers.setdefault(layer, {})[target] = Lora(pair["a"], pair["b"])
+    return layers
 
 
 def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:

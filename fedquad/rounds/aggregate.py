@@ -13,7 +13,7 @@ Padding with zeros (HetLoRA) averages whole factors instead of deltas, a row tha
 
     theta_row' = sum over holders of the row of w_i (theta_row + delta_i,row) / sum over holders of the layer of w_i
 
-The scale alpha/r0 is one number for all ranks (adapters.py), so rows add up without being rescaled.
+All adapters are in one unit, whatever their rank (adapters.py), so rows add up without being rescaled.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

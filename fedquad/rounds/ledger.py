@@ -1,10 +1,11 @@
 """What came back of a round: who answered, how long each took, why the others are left out. Complete whatever a merge reads."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fedquad.rounds import adapters
 from fedquad.rounds.refuse import refusal
 from fedquad.types import Adapter, Assignment, CostEstimate, Floats, Report, Update
 
@@ -35,7 +36,8 @@ class Ledger:
             if reason := update.report.failure or refusal(update, assignment, number, sent[device], like):
                 self.failures[device] = reason
                 continue
-            self.accepted.append((assignment, estimate, update.report))
+            ranks = tuple(adapters.ranks(update.delta).values())
+            self.accepted.append((assignment, estimate, replace(update.report, ranks=ranks)))
             for layer, norm in update.gradient_norms.items():
                 self.norms.setdefault(layer, []).append(norm)
             yield assignment, update

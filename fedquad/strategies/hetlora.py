@@ -12,7 +12,8 @@ holders
     ignore   all layers, whatever the memory, as published: violations are counted
 
 Decisions. Rank hardly changes memory (one unit of rank is 0.04 % of a layer's activations), so that only `strict` runs
-on such devices at all. One scale alpha/r0 for every rank: with alpha/r a truncated factor would mean another function.
+on such devices at all. S_i is over all modules of the device, also those it does not train: over the trained ones it would weigh
+depth, not what was learned. Ranks differ in their scale (learn/model.py), or they would differ in their learning rate.
 r_min and r_max are shares of the campaign's rank. `gamma=1` neither penalizes nor prunes. A pruned row counts as zero
 in the merge, a row that few hold shrinks: that is the published merge.
 """
