@@ -30,7 +30,15 @@ from fedquad.store.progress import Progress
 from fedquad.store.shape import typed
 from fedquad.types import ServerState
 
-IDENTITY = ("schema", "label", "method", "params", "seed", "digests", "inputs")
+IDENTITY = (
+    "schema",
+    "label",
+    "method",
+    "params",
+    "seed",
+    "inputs",
+    "digests",
+)  # causes first: what differs is told by its first
 OLD_SHAPE = {"digests": dict, "environment": dict, "failure": str}
 SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": dict}
 TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
