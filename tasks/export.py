@@ -1,10 +1,7 @@
 """Hand out what an arm has learned: adapter/ of its last round, best/ of its best, as PEFT folders that say which state they hold."""
 
-import shutil
-
-from fedquad.errors import StoreError
 from fedquad.learn import peft_folder
-from fedquad.store import exports
+from fedquad.store import exports, files
 from fedquad.types import ServerState
 from tasks.progress import announce
 from tasks.session import Arm
@@ -30,17 +27,10 @@ def renew(arm: Arm) -> None:
                 "notice",
                 message=f"{arm.name}: {name}/ was of another round than {number}, whose state is not kept; it is gone",
             )
-            _remove(arm, name)
+            files.remove(arm.folder.path / name)
 
 
 def _write(arm: Arm, name: str, state: ServerState, digest: str) -> None:
     spec, folder = arm.spec.model, arm.folder.path / name
     peft_folder.write(folder, arm.strategy.view(state, arm.world), arm.layout, spec, spec.name)
     exports.stamp(folder, digest)
-
-
-def _remove(arm: Arm, name: str) -> None:
-    try:
-        shutil.rmtree(arm.folder.path / name)
-    except OSError as error:
-        raise StoreError(f"{arm.folder.path / name} cannot be removed: {error.strerror or error}") from error

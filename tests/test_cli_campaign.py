@@ -10,6 +10,7 @@ import pytest
 from commands import Said, fedquad
 
 from fedquad.cli import check
+from fedquad.errors import SpecError, StoreError
 from fedquad.spec_text import plain
 from fedquad.store import campaign as store
 from fedquad.store import files
@@ -142,6 +143,72 @@ def test_verify_names_the_round_and_what_differs_around_it(run: Any, tmp_path: P
     assert [d["round"] for d in other["differences"]] == [2]
     assert "fedlora s0 round 2" in check.describe(other)
     assert "machine: an abacus -> " in check.blame(other)
+
+
+BROKEN = {
+    "arm.json": b"[]",
+    "state/round-0002.json": b"[" * 100_000,
+    "../../spec.yaml": b"arms: &a [*a]",
+}
+
+
+def test_a_broken_campaign_shows_as_one_and_hides_no_other(run: Any) -> None:
+    for at, (name, content) in enumerate(BROKEN.items()):
+        folder = handmade.make(f"broken{at}", handmade.spec())
+        (folder.arm("fedlora", 0).path / name).write_bytes(content)
+    handmade.make("sound", handmade.spec())
+    rows = {row["campaign"]: row for row in run("campaign", "list", "--json").document["campaigns"]}
+    assert rows["sound"]["state"] == "finished"
+    said = run("campaign", "list")
+    assert (said.code, "sound" in said.out) == (0, True)
+    for at in range(len(BROKEN)):
+        assert rows[f"broken{at}"]["state"] == "broken"
+        assert f"broken{at}" in said.out
+        for command in ("show", "resume"):
+            refused = run("campaign", command, f"broken{at}")
+            assert (refused.code, refused.out, len(refused.err.splitlines())) == (StoreError.exit_code, "", 1)
+
+
+def test_a_finished_campaign_is_checked_before_it_is_shown_or_gone_on_with(run: Any) -> None:
+    folder = handmade.make("done", handmade.spec())
+    (folder.path / "summary.json").write_text('{"arms": []}')
+    assert len(run("campaign", "show", "done", "--json").document["arms"]) == 1  # derived, whatever the file says
+    path = folder.arm("fedlora", 0).state_path / "round-0001.json"
+    path.write_text(path.read_text().replace('"accuracy": 0.4', '"accuracy": 0.9', 1))
+    for command in ("show", "resume"):
+        said = run("campaign", command, "done")
+        assert (said.code, "round-0001.json was changed" in said.err) == (StoreError.exit_code, True)
+    path.write_text(path.read_text().replace('"accuracy": 0.9', '"accuracy": 0.4', 1))
+    assert run("campaign", "show", "done").code == 0
+    (folder.arm("fedlora", 0).state_path / "round-0003.safetensors").write_bytes(b"")
+    said = run("campaign", "resume", "done")
+    assert (said.code, "round-0003.safetensors" in said.err) == (StoreError.exit_code, True)
+
+
+def test_code_that_a_folder_names_runs_only_when_it_is_trusted(run: Any, tmp_path: Path) -> None:
+    path, ran = tmp_path / "stranger.py", tmp_path / "ran"
+    path.write_text(f"open({str(ran)!r}, 'w')\nfrom fedquad.strategies.fedlora import strategy\n")
+    for method in (str(path), f"{path}:oracle"):
+        name = "theirs" + str(len(method))
+        note_tracked(handmade.make(name, handmade.spec(method)))
+        for command in ("list", "show", "resume", "verify"):
+            said = run("campaign", command, *([name] if command != "list" else []))
+            assert not ran.exists(), command
+            if command in ("resume", "verify"):
+                assert said.code == SpecError.exit_code
+                assert (
+                    f"names code that is not installed as its methods: {method}; read it, then say --trust-methods"
+                    in said.err
+                )
+    run("campaign", "resume", name, "--trust-methods")
+    assert ran.exists()
+
+
+def test_going_back_to_a_round_that_is_not_kept_lists_those_that_are(run: Any) -> None:
+    folder = handmade.make("back", handmade.spec(rounds=5))
+    said = run("campaign", "resume", "back", "--from-round", "1")
+    assert (said.code, "it keeps those of 4, 5" in said.err) == (StoreError.exit_code, True)
+    assert folder.arm("fedlora", 0).last_number() == 5
 
 
 def write_spec(name: str) -> None:

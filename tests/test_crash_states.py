@@ -100,6 +100,30 @@ def test_after_any_loss_of_power_a_campaign_is_at_the_round_before_or_at_the_rou
     assert set(found) == {before, before + 1}
 
 
+def test_after_any_loss_of_power_on_the_way_back_an_arm_is_at_a_whole_round(room: Path) -> None:
+    home, there = room / "home", room / "there"
+    home.mkdir()
+    expected = {}
+    for number in (2, 3, 4):
+        play(home, number)
+        expected[number] = history(home)
+    with Recorder(home) as recorder:
+        at(home).rewind(2)
+        recorder.mark("back")
+    play(home, 2)
+    assert history(home) == expected[2]
+    found = set()
+    for loss in recorder.losses():
+        shutil.rmtree(there, ignore_errors=True)
+        loss.restore(there)
+        play(there, 0)
+        number = at(there).arm(ONE.name, 0).last_number()
+        found.add(number)
+        assert history(there) == expected[number]
+        assert number == 2 or "back" not in loss.marks
+    assert found == {2, 3, 4}
+
+
 def test_without_its_flushes_a_commit_would_not_survive(room: Path) -> None:
     """That the states above are the ones that matter: its flushes taken for nothing, the same commit is lost."""
     home, there = room / "home", room / "there"

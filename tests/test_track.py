@@ -180,6 +180,22 @@ def test_a_run_that_somebody_deleted_is_made_again(home: Path) -> None:
     assert [step for step, _, _ in history(run, "accuracy")] == [1, 2]
 
 
+def test_going_back_to_a_round_makes_a_new_run_and_the_old_one_is_superseded(home: Path) -> None:
+    spec = handmade.spec(keep_every=1)
+    folder = handmade.make("back", spec)
+    send(folder, spec, finished=True)
+    (old,) = runs("back")
+    folder.rewind(2)
+    assert not folder.arm("fedlora", 0).is_tracked()
+    handmade.commit(folder, "fedlora", 0, 3)
+    for _ in range(2):
+        send(folder, spec, finished=True)
+    superseded, new = sorted(runs("back"), key=lambda run: run.info.run_id != old.info.run_id)
+    assert superseded.data.tags["superseded_by"] == new.info.run_id
+    assert "superseded_by" not in new.data.tags
+    assert [step for step, _, _ in history(new, "loss")] == [1, 2, 3]
+
+
 def test_the_adapter_is_kept_every_so_many_rounds(home: Path) -> None:
     spec = handmade.spec(rounds=3, keep_every=2)
     folder = handmade.make("kept", spec, 0)

@@ -16,10 +16,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,15 @@ from fedquad.store.progress import Progress
 from fedquad.store.shape import typed
 from fedquad.types import ServerState
 
-IDENTITY = ("schema", "label", "method", "params", "seed", "digests", "inputs")
+IDENTITY = (
+    "schema",
+    "label",
+    "method",
+    "params",
+    "seed",
+    "inputs",
+    "digests",
+)  # causes first: what differs is told by its first
 OLD_SHAPE = {"digests": dict, "environment": dict, "failure": str}
 SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": dict}
 TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
@@ -205,44 +211,6 @@ class ArmFolder:
         """The last round there is a manifest of; whether it is sound is `manifests`' to say."""
         return max(manifest.numbers(self.state_path), default=0)
 
-    def rewind(self, number: int) -> Path:
-        """Set the rounds after this one aside, the last first, so that a kill leaves a whole history."""
-        aside = self.path / f"aside-{datetime.now():%Y%m%d-%H%M%S-%f}"
-        aside.mkdir()
-        self._supersede()
-        there = manifest.numbers(self.state_path)
-        moved = [
-            manifest.path_of(self.state_path, n, kind)
-            for n in reversed(there)
-            if n > number
-            for kind in ("json", "safetensors")
-        ]
-        for path in (self.lines_path, self.path / "adapter", self.path / "best", *moved):
-            if os.path.lexists(path):
-                os.rename(path, aside / path.name)
-        self.open()
-        return aside
-
-    def _supersede(self) -> None:
-        """Have tracking begin a new run, which names the old one; before anything moves, so that no round is taken for sent."""
-        cursor = self.tracking()
-        old = [*cursor.get("supersedes", []), *filter(None, [cursor.get("run_id")])]
-        if cursor:
-            fresh = {"run_id": "", "key": "", "sent_rounds": 0, "status": "RUNNING", "best_accuracy": 0.0}
-            files.write_sealed(self.path / "tracking.json", {**cursor, **fresh, "supersedes": old})
-
-    def refuse_rewind(self, number: int) -> None:
-        """Refuse to go back to a round that is not kept, or not sound."""
-        self.refuse_old(self.description())
-        kept = manifest.numbers(self.state_path, "safetensors")
-        if number not in kept:
-            raise StoreError(
-                f"arm {self.name} has no state of round {number} to go back to; it keeps those of {', '.join(map(str, kept)) or 'none'}"
-            )
-        for document in self.manifests(until=number):
-            if document["round"] == number:
-                manifest.tensors_of(self.state_path, document)
-
 
 class OpenArm:
     """An arm at work. Its history is read once, here; a round costs the same at the end as at the start."""
@@ -291,12 +259,12 @@ class OpenArm:
     def _sweep(self) -> None:
         """Remove what a kill left: half-written files, and tensors whose round was not committed."""
         for number in [n for n in self.kept if n > self.progress.last_round]:
-            _remove(manifest.path_of(self.folder.state_path, number, "safetensors"))
+            files.remove(manifest.path_of(self.folder.state_path, number, "safetensors"))
             self.kept.remove(number)
         for folder in (self.path, self.folder.state_path):
             for name in files.names(folder):
                 if name.startswith((".adapter-", ".best-")) or (name.startswith(".") and name.endswith(".tmp")):
-                    _remove(folder / name)
+                    files.remove(folder / name)
 
     def _catch_up(self, wanted: bytes) -> None:
         """Write rounds.jsonl anew if it is not what the manifests say."""
@@ -307,24 +275,13 @@ class OpenArm:
             if hashlib.sha256(files.read_bytes(path)).digest() == wanted:
                 return
         except StoreError:
-            _remove(path)
+            files.remove(path)
         files.write_bytes(path, b"".join(files.line(document["facts"]) for document in self.folder.manifests()))
 
 
 def identity(about: Mapping[str, Any]) -> str:
     """Digest of what an arm is and is computed from: the start of its chain."""
     return files.digest_of({key: about[key] for key in IDENTITY if key in about})
-
-
-def _remove(path: Path) -> None:
-    """Remove whatever lies there, without following a link."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise files.disk_error(error, path) from error
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:

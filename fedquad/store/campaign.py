@@ -19,7 +19,7 @@ from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
 from fedquad.rounds import facts
 from fedquad.spec import CampaignSpec
 from fedquad.spec_text import differences, plain, read_yaml, write_yaml
-from fedquad.store import exports, files, lock
+from fedquad.store import exports, files, lock, rewind
 from fedquad.store.arm import ArmFolder
 from fedquad.store.progress import Progress, is_finished
 from fedquad.store.shape import typed
@@ -152,8 +152,8 @@ class CampaignFolder:
         with lock.hold(self.path / "lock", self.name):
             beyond = [arm for arm in self.arms() if arm.last_number() > number]
             for arm in beyond:
-                arm.refuse_rewind(number)
-            aside = [arm.rewind(number) for arm in beyond]
+                rewind.refuse(arm, number)
+            aside = [rewind.rewind(arm, number) for arm in beyond]
             self.write_summary()
             return aside
 

@@ -69,6 +69,17 @@ def _discard(path: Path) -> None:
         return  # why it cannot be removed is why it could not be written, which is about to be said
 
 
+def remove(path: Path) -> None:
+    """Remove whatever lies there, without following a link."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 def disk_error(error: Exception, path: Path) -> StoreError:
     return StoreError(
         f"{path} cannot be written: {getattr(error, 'strerror', None) or error}; make room or set FEDQUAD_HOME to a folder "
