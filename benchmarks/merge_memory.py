@@ -4,7 +4,7 @@
     python -m benchmarks.merge_memory --json     # prints [{"method": ..., "updates": ..., "peak_megabytes": ...}]
 
 Adapters of twelve layers, hidden 256, rank 8 at most 16. Answers are read from disk as the server reads its spool:
-JSON, safetensors, digest. `mean` is FedLoRA's merge, `zero-padded` HetLoRA's, `by size` InclusiveFL's, which keeps a
+through the gate. `mean` is FedLoRA's merge, `zero-padded` HetLoRA's, `by size` InclusiveFL's, which keeps a
 sum a size. Each row is a process of its own; its peak is what the merge added to the process that was about to begin
 it.
 """
@@ -27,9 +27,11 @@ from fedquad.prices.cost import cost_model
 from fedquad.prices.shapes import SHAPES
 from fedquad.rounds import adapters
 from fedquad.rounds import round as rounds
+from fedquad.rounds.admit import Asked
 from fedquad.rounds.strategy import Answers, World
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.store import files
+from fedquad.store.gate import let_in
 from fedquad.types import Adapter, Assignment, ModelLayout, Report, Update
 
 SIZES = (100, 1_000, 10_000)
@@ -58,7 +60,7 @@ def measure(method: str, updates: int) -> dict[str, Any]:
         for device in range(DISTINCT):
             spool(Path(folder), assigned(method, device), strategy.send(state, assigned(method, device), world))
         before, began = peak_megabytes(), time.perf_counter()
-        strategy.merge(state, read(Path(folder), method, updates), world)
+        strategy.merge(state, read(Path(folder), method, updates, state.adapter), world)
     seconds = time.perf_counter() - began
     return {
         "method": method,
@@ -95,13 +97,14 @@ def spool(folder: Path, assignment: Assignment, sent: Adapter) -> None:
     files.write_json(folder / f"{assignment.device}.json", document)
 
 
-def read(folder: Path, method: str, updates: int) -> Answers:
+def read(folder: Path, method: str, updates: int, like: Adapter) -> Answers:
     def answers() -> Iterator[tuple[Assignment, Update]]:
         for device in range(updates):
-            stem = folder / str(device % DISTINCT)
-            document = files.read_json(stem.with_suffix(".json"))
-            update = wire.update(document, files.read_tensors(stem.with_suffix(".safetensors")))
-            yield replace(assigned(method, device % DISTINCT), device=device), replace(update, device=device)
+            kept = device % DISTINCT
+            asked = Asked(assignment=assigned(method, kept), round=1, sent="", like=like)
+            update = let_in(folder / str(kept), asked)
+            assert not update.report.failure, update.report.failure
+            yield replace(asked.assignment, device=device), replace(update, device=device)
 
     return answers()
 

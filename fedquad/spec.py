@@ -110,6 +110,10 @@ class TrainingSpec:
     )
     weight_decay: float = about("AdamW weight decay.", 0.0)
     clip: float = about("Gradient norm is clipped to this; 0 means never.", 1.0)
+    update_bound: float = about(
+        "An update that moved a layer over so many times as far a step as the others' median is refused; 0 means never.",
+        100.0,
+    )
     padding: Literal["max", "longest"] = about(
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
@@ -159,6 +163,9 @@ class FleetSpec:
         "Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict
     )
     deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
+    suspend_rounds: int = about(
+        "Rounds for which a device is left out after two refused answers in a row; 0 means never.", 0
+    )
 
     def __post_init__(self) -> None:
         for board, count in self.boards.items():
@@ -174,6 +181,7 @@ class FleetSpec:
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
         require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
         require(self.deadline_seconds > 0, "fleet.deadline_seconds", self.deadline_seconds, "it is positive")
+        require(self.suspend_rounds >= 0, "fleet.suspend_rounds", self.suspend_rounds, "it is not negative")
         without = sorted(set(self.boards) - set(self.pools))
         require(not self.pools or not without, "fleet.pools", dict(self.pools), f"it leaves out {', '.join(without)}")
 

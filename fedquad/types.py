@@ -197,6 +197,8 @@ class Update:
     signals: Mapping[str, Floats] = field(
         default_factory=dict
     )  # a probe's answer, e.g. squared gradient norms per layer
+    digest: str = ""  # of the delta, as the device reported it and the gate found it
+    is_refused: bool = False  # not let in, which is another thing than lost
     report: Report = field(default_factory=Report)
 
 
@@ -211,6 +213,11 @@ class ServerState:
     pace: Floats  # per device: seconds measured over predicted, a moving average; NaN until it has answered
     mean_seconds: float  # t_avg: mean completion time of the last round's participants; 0 before the first
     clock_seconds: float  # the fleet's time since the start, virtual when simulated
+    norms: (
+        Floats  # medians of the last rounds' updates, a row a round, a column a layer, the head last (rounds/bounds.py)
+    )
+    offences: Ints  # per device: rounds in a row in which it was refused
+    suspended: Ints  # per device: the round up to which it is left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

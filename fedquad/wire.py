@@ -56,32 +56,15 @@ def answer(update: Update) -> tuple[dict[str, Any], dict[str, Array32]]:
     return document, adapters.flatten(update.delta)
 
 
-def update(document: Mapping[str, Any], tensors: Mapping[str, Array32]) -> Update:
-    """The inverse of `answer`; a delta that is not what the answer says it is comes back as a failed update."""
-    report = dict(document["report"])
-    report["loss"] = float("nan") if report["loss"] is None else report["loss"]
-    delta = adapters.unflatten(tensors)
-    if adapters.digest(delta) != document["delta"]:
-        return failed(
-            document["device"],
-            document["round"],
-            document["based_on"],
-            "its tensors do not have the digest it reported",
-        )
-    return Update(
-        device=document["device"],
-        round=document["round"],
-        based_on=document["based_on"],
-        delta=delta,
-        gradient_norms={int(layer): norm for layer, norm in document["gradient_norms"].items()},
-        signals={name: np.asarray(values, dtype=np.float64) for name, values in document["signals"].items()},
-        report=from_json(Report, report),
-    )
-
-
-def failed(device: int, round: int, based_on: str, reason: str, seconds: float = 0.0) -> Update:
+def failed(
+    device: int, round: int, based_on: str, reason: str, seconds: float = 0.0, *, is_refused: bool = False
+) -> Update:
     """The update of a device that has none."""
-    nothing = Adapter(layers={}, head={})
     return Update(
-        device=device, round=round, based_on=based_on, delta=nothing, report=Report(failure=reason, seconds=seconds)
+        device=device,
+        round=round,
+        based_on=based_on,
+        delta=Adapter(layers={}, head={}),
+        is_refused=is_refused,
+        report=Report(failure=reason, seconds=seconds),
     )

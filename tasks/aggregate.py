@@ -1,13 +1,12 @@
-"""Merge what came back: read the spool in plan order, one update in memory at a time."""
-
-from collections.abc import Mapping
+"""Merge what came back: read it through the gate in plan order, one update in memory at a time."""
 
 from fedquad.rounds import round as rounds
 from fedquad.rounds.round import Outcome, Plan
+from fedquad.store.gate import Answers
 from tasks.session import Arm
 
 
-async def aggregate(arm: Arm, plan: Plan, sent: Mapping[int, str]) -> Outcome:
+async def aggregate(arm: Arm, plan: Plan, answers: Answers) -> Outcome:
     """The next state, and why some devices gave no update."""
-    updates = arm.spool.updates(assignment.device for assignment, _ in plan.asked)
-    return rounds.finish_round(arm.strategy, arm.state, plan, sent, updates, arm.world, quorum=arm.spec.quorum)
+    sent = {one.assignment.device: one.sent for one in answers.asked}
+    return rounds.finish_round(arm.strategy, arm.state, plan, sent, answers, arm.world, quorum=arm.spec.quorum)

@@ -1,32 +1,43 @@
 """Send every device its adapter and configuration, and spool the answers as they arrive."""
 
-from collections.abc import Mapping
-
 from fedquad.learn.jobs import Train
+from fedquad.rounds.admit import Asked
 from fedquad.rounds.round import Plan
+from fedquad.store.gate import Answers
 from fedquad.types import Assignment, CostEstimate
 from tasks.fleet import Job
 from tasks.progress import announce
 from tasks.session import Arm
 
 
-async def dispatch(arm: Arm, plan: Plan) -> Mapping[int, str]:
-    """Train the whole plan; returns the digest of what each device was sent."""
+async def dispatch(arm: Arm, plan: Plan) -> Answers:
+    """Train the whole plan; returns what came back, behind the gate."""
     return await train_all(arm, plan.asked, plan.round, plan.attempt)
 
 
 async def train_all(
     arm: Arm, asked: tuple[tuple[Assignment, CostEstimate], ...], number: int, attempt: int, kind: str = "device"
-) -> Mapping[int, str]:
+) -> Answers:
     """Hand the assignments to the fleet and spool what comes back."""
     arm.spool.clear()
     jobs = [job(arm, assignment, estimate, number, attempt, kind) for assignment, estimate in asked]
-    done = 0
-    async for device, answer in arm.shared.fleet.train(jobs, round=number, attempt=attempt):
-        arm.spool.put(kind, device, answer)
+    done, waited = 0, {}
+    async for answer in arm.shared.fleet.train(jobs, round=number, attempt=attempt):
+        arm.spool.put(kind, answer.device, answer.document)
+        waited[answer.device] = answer.waited
         done += 1
         announce("trained", label=arm.label, seed=arm.seed, round=number, done=done, of=len(jobs))
-    return {j.device: j.train.digest for j in jobs}
+    expected = tuple(
+        Asked(
+            assignment=j.train.assignment,
+            round=number,
+            sent=j.train.digest,
+            like=arm.state.adapter,
+            waited=waited[j.device],
+        )
+        for j in jobs
+    )
+    return Answers(arm.spool.path, expected, kind)
 
 
 def job(arm: Arm, assignment: Assignment, estimate: CostEstimate, number: int, attempt: int, kind: str) -> Job:

@@ -1,18 +1,25 @@
 """The interface of a fleet, simulated or real: what its devices report, and training on them.
 
-An answer is JSON (`wire.answer`) whose tensors lie in the file that the job named. Whatever goes wrong with a device is an answer
-too, with a `failure` in its report.
+An answer's tensors lie in the file that the job named. Whatever goes wrong with a device is an answer too, with a `failure` in its
+report.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from fedquad.learn.jobs import Train
 from fedquad.types import CostEstimate, Statuses
 
-Answer: TypeAlias = tuple[int, dict[str, Any]]  # device, answer
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What came back of a job: JSON as the device left it (`wire.answer`), which nobody but the gate reads."""
+
+    device: int
+    document: bytes
+    waited: float  # seconds by the server's own clock; a simulated fleet's are the ones it charges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +39,7 @@ class DeviceFleet(Protocol):
         ...
 
     def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
-        """Carry out the jobs; yield (device, answer) in order of arrival."""
+        """Carry out the jobs; yield the answers in order of arrival."""
         ...
 
 

@@ -175,6 +175,7 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
         examples=shared.examples,
         rounds=session.spec.rounds,
         memory_policy=policy,
+        suspend_rounds=session.spec.fleet.suspend_rounds,
     )
 
 

@@ -45,14 +45,14 @@ async def play(arm: Arm, steps: Steps = PLAIN) -> RoundFacts:
             statuses, probes = await steps.survey(arm, statuses, attempt)
         plan = await steps.configure(arm, statuses, attempt, probes)
         started = time.monotonic()
-        sent = await steps.dispatch(arm, plan)
+        answers = await steps.dispatch(arm, plan)
         trained = time.monotonic()
-        outcome = await steps.aggregate(arm, plan, sent)
+        outcome = await steps.aggregate(arm, plan, answers)
         if outcome.is_quorate:
             break
         arm.state = outcome.state
     else:
-        raise ArmFailedError(_below_quorum(arm, plan, outcome))
+        raise ArmFailedError(_why_failed(arm, plan, outcome))
     merged = time.monotonic()
     scores = await steps.evaluate(arm, outcome)
     done = time.monotonic()
@@ -65,7 +65,9 @@ async def play(arm: Arm, steps: Steps = PLAIN) -> RoundFacts:
     return facts
 
 
-def _below_quorum(arm: Arm, plan: Plan, outcome: Outcome) -> str:
+def _why_failed(arm: Arm, plan: Plan, outcome: Outcome) -> str:
+    if outcome.unsound:
+        return f"round {plan.round}: {outcome.unsound}, twice; `campaign resume NAME --from-round N` goes back further"
     return (
         f"round {plan.round}: {outcome.answered} of {plan.size} devices answered, twice; the quorum is {arm.spec.quorum:g} "
         f"of them ({next(iter(outcome.failures.values()), 'none was asked')})"

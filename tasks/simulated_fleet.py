@@ -4,6 +4,7 @@ With `jitter` the time really charged differs from the predicted, so that a meth
 drops out and how long they take depend on (seed, attempt, round, device), never on the method.
 """
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -43,12 +44,17 @@ class SimulatedFleet:
             except WorkerDied as death:
                 failure = f"its training process died twice ({death})"
         if failure:
-            return job.device, failed_answer(job, failure, seconds)
-        answer["report"] = {**answer["report"], "seconds": seconds}
-        return job.device, answer
+            return failed_answer(job, failure, seconds)
+        return Answer(job.device, json.dumps(charged(answer, seconds)).encode(), seconds)
 
 
-def failed_answer(job: Job, failure: str, seconds: float) -> dict[str, Any]:
+def charged(answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The answer with the fleet's seconds in place of this machine's."""
+    report = answer.get("report")
+    return {**answer, "report": {**report, "seconds": seconds}} if isinstance(report, dict) else answer
+
+
+def failed_answer(job: Job, failure: str, seconds: float) -> Answer:
     """The answer of a device that has none, in the form of any other; the time it was waited for is part of it."""
     update = wire.failed(job.device, job.train.round, job.train.digest, failure, seconds)
-    return wire.answer(update)[0]
+    return Answer(job.device, json.dumps(wire.answer(update)[0]).encode(), seconds)

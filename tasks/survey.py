@@ -16,10 +16,9 @@ async def survey(arm: Arm, statuses: Statuses, attempt: int) -> tuple[Statuses, 
     asked = rounds.plan_survey(arm.strategy, arm.state, statuses, arm.world)
     if not asked:
         return statuses, ()
-    await train_all(arm, asked, arm.number, attempt, kind="survey")
+    updates = await train_all(arm, asked, arm.number, attempt, kind="survey")
     signals: dict[str, np.ndarray] = {}
     probes = []
-    updates = arm.spool.updates((a.device for a, _ in asked), kind="survey")
     for (assignment, estimate), update in zip(asked, updates, strict=True):
         report = update.report
         probes.append(Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure))

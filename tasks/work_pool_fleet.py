@@ -4,6 +4,7 @@ Server and devices share a file system (or one machine, on loopback): jobs name 
 deadline counts as lost after so long, and its run is cancelled.
 """
 
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import arun_deployment
 from prefect.states import Cancelling
 
+from fedquad.errors import StoreError
 from fedquad.fleets import fleet
 from fedquad.learn.jobs import Open, to_json
 from fedquad.prices.cost import CostModel
@@ -22,6 +24,7 @@ from tasks.fleet import Answer, Job, in_order_of_arrival
 from tasks.simulated_fleet import failed_answer
 
 POLL_SECONDS = 1.0
+ANSWER_BYTES = 2**24  # more than any answer; the gate knows its own exact bound
 
 
 class WorkPoolFleet:
@@ -49,15 +52,19 @@ class WorkPoolFleet:
             timeout=deadline,
             poll_interval=POLL_SECONDS,
         )
-        answer = Path(job.train.out).with_suffix(".answer.json")
-        if run.state is not None and run.state.is_completed() and answer.exists():
-            return job.device, files.read_json(answer)
+        waited = time.monotonic() - began
+        left = Path(job.train.out).with_suffix(".answer.json")
+        if run.state is not None and run.state.is_completed() and os.path.lexists(left):
+            try:
+                return Answer(job.device, files.read_bytes(left, ANSWER_BYTES), waited)
+            except StoreError as error:
+                return failed_answer(job, str(error), waited)
         reason = f"no answer from work pool {pool!r} within {deadline:.0f} s"
         if run.state is None or not run.state.is_final():
             await cancel(run.id)
         else:
             reason = f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
-        return job.device, failed_answer(job, reason, time.monotonic() - began)
+        return failed_answer(job, reason, time.monotonic() - began)
 
 
 async def cancel(flow_run_id: Any) -> None:

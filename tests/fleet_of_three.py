@@ -4,7 +4,7 @@ import numpy as np
 
 from fedquad.prices.cost import CostModel, cost_model
 from fedquad.prices.shapes import shape_named
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, bounds
 from fedquad.rounds.strategy import World
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Lora, ModelLayout, Report, ServerState, Statuses, Update
@@ -35,6 +35,9 @@ def state(of: Adapter, **changes: object) -> ServerState:
         "pace": np.full(3, np.nan),
         "mean_seconds": 0.0,
         "clock_seconds": 0.0,
+        "norms": bounds.nothing_yet(len(of.layers)),
+        "offences": np.zeros(3, dtype=np.int64),
+        "suspended": np.zeros(3, dtype=np.int64),
     }
     return ServerState(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -86,7 +89,7 @@ def world(cost: CostModel | None = None, devices: int = 3, **changes: object) ->
         "layers": cost.layers,
         "rank": 8,
         "cost": cost,
-        "training": TrainingSpec(steps=3),
+        "training": TrainingSpec(steps=3, update_bound=0),  # deltas made by hand go as far as they like
         "examples": np.full(devices, 30),
         "rounds": 10,
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fedquad.rounds import bounds
 from fedquad.spec import ArmSpec, CampaignSpec, FleetSpec
 from fedquad.store import exports
 from fedquad.store.arm import ArmFolder
@@ -83,6 +84,9 @@ def state(number: int) -> ServerState:
         pace=np.ones(2),
         mean_seconds=90.0,
         clock_seconds=100.5 * number,
+        norms=bounds.nothing_yet(2),
+        offences=np.zeros(2, dtype=np.int64),
+        suspended=np.zeros(2, dtype=np.int64),
     )
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fleet_of_three import adapter, answer, assignment, layout
+from safetensors.numpy import save
 
 from fedquad import wire
 from fedquad.errors import DeviceError
 from fedquad.learn import worker
 from fedquad.rounds import adapters
-from fedquad.types import Adapter, Assignment, Local, Lora, ModelLayout
+from fedquad.rounds.admit import Asked, admitted
+from fedquad.types import Assignment, Local, ModelLayout
 
 
 def through_json(document: object) -> object:
@@ -32,26 +34,22 @@ def test_an_unknown_field_means_another_version() -> None:
 
 
 def test_an_update_survives_the_wire_bit_by_bit() -> None:
-    sent = answer(assignment(2, (0, 1)), adapter(), 0.1, loss=float("nan"), lora_norm=2.5)
-    document, tensors = wire.answer(replace(sent, signals={"gradient_squares": np.array([1.0, 2.5])}))
-    back = wire.update(through_json(document), tensors)
-    assert adapters.digest(back.delta) == adapters.digest(sent.delta)
+    asked = Asked(assignment=assignment(2, (0, 1)), round=1, sent=adapters.digest(adapter()), like=adapter())
+    sent = answer(asked.assignment, adapter(), 0.1, loss=float("nan"), lora_norm=2.5)
+    document, tensors = wire.answer(sent)
+    back = admitted(json.dumps(document).encode(), save(tensors), asked)
+    assert adapters.digest(back.delta) == adapters.digest(sent.delta) == back.digest
     assert back.gradient_norms == sent.gradient_norms
-    assert back.signals["gradient_squares"].tolist() == [1.0, 2.5]
     assert np.isnan(back.report.loss)
     assert replace(back.report, loss=0) == replace(sent.report, loss=0)
 
 
-def test_a_delta_that_is_not_what_was_announced_is_a_failure() -> None:
-    document, tensors = wire.answer(answer(assignment(2, (1,)), adapter(), 0.1))
-    changed = {name: array + 1 for name, array in tensors.items()}
-    assert "digest" in wire.update(document, changed).report.failure
-
-
-def test_infinity_travels_in_a_delta_so_that_it_can_be_refused() -> None:
-    pair = Lora(np.full((1, 2), np.inf, np.float32), np.zeros((2, 1), np.float32))
-    sent = replace(answer(assignment(0, (1,)), adapter(), 1.0), delta=Adapter(layers={1: {"q": pair}}, head={}))
-    assert np.isinf(wire.update(*wire.answer(sent)).delta.layers[1]["q"].a).all()
+def test_a_probes_answer_survives_the_wire() -> None:
+    asked = Asked(assignment=assignment(2, (0, 1), steps=0), round=1, sent="d", like=adapter())
+    signals = {"gradient_squares": np.array([1.0, 2.5])}
+    sent = replace(wire.failed(2, 1, "d", ""), signals=signals)
+    back = admitted(json.dumps(wire.answer(sent)[0]).encode(), None, asked)
+    assert back.signals["gradient_squares"].tolist() == [1.0, 2.5]
 
 
 def test_an_answer_that_cannot_be_written_says_where(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 from fedquad import rng
 from fedquad.errors import MethodError
 from fedquad.prices import cost
-from fedquad.rounds import adapters, clock, pace
+from fedquad.rounds import adapters, bounds, clock, pace
 from fedquad.rounds.ledger import Ledger
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.types import Adapter, Assignment, CostEstimate, ServerState, Statuses, Update
+
+OFFENCES = 2  # rounds running in which a device is refused before it is left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Outcome:
     losses: Mapping[int, float]
     answered: int
     is_quorate: bool
+    unsound: str = ""  # why a merged adapter was not taken
 
 
 def begin(strategy: Strategy, master: Adapter, world: World) -> ServerState:
@@ -81,7 +84,16 @@ def begin(strategy: Strategy, master: Adapter, world: World) -> ServerState:
         pace=np.full(len(world.examples), np.nan),
         mean_seconds=0.0,
         clock_seconds=0.0,
+        norms=bounds.nothing_yet(world.layers),
+        offences=np.zeros(len(world.examples), dtype=np.int64),
+        suspended=np.zeros(len(world.examples), dtype=np.int64),
     )
+
+
+def without_suspended(statuses: Statuses, state: ServerState) -> Statuses:
+    """Leave out who was refused again and again, unless nobody else is there."""
+    there = statuses.available & (state.suspended <= state.round)
+    return replace(statuses, available=there) if there.any() else statuses
 
 
 def sample(statuses: Statuses, participation: float, seed: int, round: int) -> Statuses:
@@ -185,41 +197,70 @@ def finish_round(
     *,
     quorum: float,
 ) -> Outcome:
-    """Merge the updates, given in plan order and read one at a time, into the next state.
+    """Merge the updates, given in plan order, into the next state; each is read twice, one in memory at a time.
 
-    `sent` maps each device to the digest of what it started from. Without a quorum the adapter stays as it was; only time passes.
+    `sent` maps each device to the digest of what it started from. Without a quorum, or when what was merged is not sound, the
+    adapter stays as it was; only time passes.
     """
-    ledger = Ledger()
-    answers = ledger.accept(plan.asked, plan.round, state.adapter, sent, updates)
+    updates = tuple(updates) if iter(updates) is updates else updates
+    ledger, bound = Ledger(), world.training.update_bound
+    ledger.read(plan.asked, plan.round, state.adapter, sent, updates, state.norms, bound)
+    answers = ledger.answers(plan.asked, updates)
     merged = strategy.merge(state, answers, world)
-    for _ in answers:  # what a merge left unread is in the ledger all the same
+    for _ in answers:  # what a merge left unread is looked at all the same
         pass
     rests = strategy.may_rest and not plan.assignments
     is_quorate = rests or (len(ledger.accepted) > 0 and len(ledger.accepted) >= quorum * plan.size)
+    greatest = max((one.norm for one in ledger.accepted), default=0.0)
+    unsound = bounds.unsound(merged.adapter, state.adapter, greatest) if is_quorate else ""
     timing = _timing(plan, ledger)
     after = replace(state, clock_seconds=state.clock_seconds + timing.round_seconds)
-    if is_quorate:
-        memo = merged.memo
-        for assignment, _, report in ledger.accepted:
-            memo = strategy.note(memo, assignment, report)
-        after = replace(
-            merged,
-            round=plan.round,
-            memo=memo,
-            gradient_norms=ledger.mean_norms(state.gradient_norms),
-            pace=pace.after(state.pace, ((e, r.seconds, a.device) for a, e, r in ledger.accepted)),
-            mean_seconds=state.mean_seconds if rests else timing.mean_seconds,
-            clock_seconds=after.clock_seconds,
-        )
+    if is_quorate and not unsound:
+        after = _next(strategy, state, merged, plan, ledger, timing)
+        if rests:
+            after = replace(after, mean_seconds=state.mean_seconds)
+    after = _watched(after, plan.round, ledger, world.suspend_rounds)
     return Outcome(
         state=after,
         timing=timing,
         failures={**plan.refused, **ledger.failures},
         seconds=ledger.seconds,
-        losses={a.device: r.loss for a, _, r in ledger.accepted},
+        losses={one.assignment.device: one.report.loss for one in ledger.accepted},
         answered=len(ledger.accepted),
-        is_quorate=is_quorate,
+        is_quorate=is_quorate and not unsound,
+        unsound=unsound,
     )
+
+
+def _next(
+    strategy: Strategy, state: ServerState, merged: ServerState, plan: Plan, ledger: Ledger, timing: clock.Timing
+) -> ServerState:
+    """The state after a round that counts."""
+    memo = merged.memo
+    for one in ledger.accepted:
+        memo = strategy.note(memo, one.assignment, one.report)
+    shown = ((one.estimate, one.report.seconds, one.assignment.device) for one in ledger.accepted)
+    return replace(
+        merged,
+        round=plan.round,
+        memo=memo,
+        gradient_norms=ledger.mean_norms(state.gradient_norms),
+        pace=pace.after(state.pace, shown),
+        mean_seconds=timing.mean_seconds,
+        clock_seconds=state.clock_seconds + timing.round_seconds,
+        norms=bounds.remember(state.norms, [one.measures for one in ledger.accepted]),
+    )
+
+
+def _watched(state: ServerState, number: int, ledger: Ledger, suspend_rounds: int) -> ServerState:
+    """Count who was refused; whoever was in two rounds running sits out the next ones, if the fleet is to be so strict."""
+    offences, suspended = state.offences.copy(), state.suspended.copy()
+    offences[[one.assignment.device for one in ledger.accepted]] = 0
+    for device in ledger.refused:
+        offences[device] += 1
+        if suspend_rounds and offences[device] >= OFFENCES:
+            offences[device], suspended[device] = 0, number + suspend_rounds
+    return replace(state, offences=offences, suspended=suspended)
 
 
 def _timing(plan: Plan, ledger: Ledger) -> clock.Timing:

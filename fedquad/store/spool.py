@@ -6,15 +6,12 @@ device-0007.json            its answer; written last, so an answer that is there
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fedquad import wire
 from fedquad.rounds import adapters
 from fedquad.store import files
-from fedquad.types import Adapter, Update
+from fedquad.types import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +36,9 @@ class Spool:
         """Where a device's delta goes."""
         return str(self._stem(kind, device).with_suffix(".safetensors"))
 
-    def put(self, kind: str, device: int, answer: Mapping[str, Any]) -> None:
-        files.write_json(self._stem(kind, device).with_suffix(".json"), answer)
-
-    def updates(self, devices: Iterable[int], kind: str = "device") -> Iterator[Update]:
-        """The answers of some devices, in that order, one in memory at a time."""
-        for device in devices:
-            stem = self._stem(kind, device)
-            answer = files.read_json(stem.with_suffix(".json"))
-            tensors = {} if answer["report"]["failure"] else files.read_tensors(stem.with_suffix(".safetensors"))
-            yield wire.update(answer, tensors)
+    def put(self, kind: str, device: int, document: bytes) -> None:
+        """Keep an answer as it came; the gate reads it."""
+        files.write_bytes(self._stem(kind, device).with_suffix(".json"), document)
 
     def _stem(self, kind: str, device: int) -> Path:
         return self.path / f"{kind}-{device:04d}"
