@@ -28,7 +28,7 @@ from benchmarks.damage_kinds import KINDS
 from benchmarks.rows import arguments, record
 from fedquad import spec_text
 from fedquad.cli.campaign import _row
-from fedquad.errors import FedquadError, SpecError, StoreError
+from fedquad.errors import ChangedSpecError, FedquadError, SpecError, StoreError
 from fedquad.store import campaign
 from fedquad.store.campaign import CampaignFolder, existing
 from flows import edge
@@ -133,7 +133,7 @@ def _outcome(what: Any, expected: Any, kind: str) -> str:
     try:
         with within(PATIENCE_SECONDS):
             found = what()
-    except (StoreError, SpecError) as error:
+    except (StoreError, SpecError, ChangedSpecError) as error:
         return "refused" if str(error).strip() and "\n" not in str(error) else f"other: {error!r} has several lines"
     except (Exception, Hung) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -142,12 +142,12 @@ def _outcome(what: Any, expected: Any, kind: str) -> str:
     return "recovered" if found == expected else "believed" if kind == "forge" else "silent"
 
 
-def cases(count: int, seed: int) -> list[tuple[str, str, str, str]]:
+def cases(count: int, seed: int, first: int = 0) -> list[tuple[str, str, str, str]]:
     """So many cases, half of a stopped campaign and half of a finished one; the environment is left as it was."""
     before, campaign.read_yaml = os.environ.get("FEDQUAD_HOME"), _parsed
     with pretend_campaign.room() as room:
         places = [make(room / "stopped", 3), make(room / "finished", ROUNDS)]
-        found = [case(places[number % 2], number, seed, room) for number in range(count)]
+        found = [case(places[number % 2], number, seed, room) for number in range(first, first + count)]
     campaign.read_yaml = spec_text.read_yaml
     os.environ.pop("FEDQUAD_HOME", None)
     if before is not None:

@@ -33,7 +33,8 @@ def read_yaml(text: str, where: str, has_aliases: bool = True) -> dict[str, Any]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{where}{line} is not YAML: {getattr(error, 'problem', None) or error}") from None
+        why = " ".join(str(getattr(error, "problem", None) or error).split())  # some of its reasons have two lines
+        raise SpecError(f"{where}{line} is not YAML: {why}") from None
     if not isinstance(data, dict):
         raise SpecError(f"{where} holds {type(data).__name__}, but a campaign is a mapping of settings")
     return data

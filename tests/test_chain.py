@@ -277,6 +277,17 @@ def test_the_first_schema_is_shown_when_finished_and_gone_on_with_never(rounds: 
         folder.arm("fedlora", 0).begin(ABOUT)
 
 
+FORGED = {"inputs": {"spec": [1]}, "digests": {"split": 3}, "seed": "0", "params": None}
+
+
+@pytest.mark.parametrize("key", FORGED)
+def test_a_description_of_other_types_is_refused_by_the_path_to_them(key: str, tmp_path: Path) -> None:
+    arm = an_arm(tmp_path)
+    forge(arm.path / "arm.json", lambda document: document.update({key: FORGED[key]}))
+    with pytest.raises(StoreError, match=rf"arm\.json is not as it was written: {key}"):
+        arm.open()
+
+
 def test_a_schema_to_come_is_refused(tmp_path: Path) -> None:
     arm = an_arm(tmp_path)
     forge(arm.path / "arm.json", lambda document: document.update(schema=3))

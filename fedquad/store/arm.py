@@ -37,8 +37,8 @@ IDENTITY = (
     "inputs",
     "digests",
 )  # causes first: what differs is told by its first
-OLD_SHAPE = {"digests": dict, "environment": dict, "failure": str}
-SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": dict}
+OLD_SHAPE = {"digests": {str: str}, "environment": dict, "failure": str}
+SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": {str: str}}
 TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
                   "best_accuracy": float, "supersedes": [str]}  # fmt: skip
 NUMBERED_LINE = re.compile(rb'(?m)^\{"round": (\d{1,9}),')

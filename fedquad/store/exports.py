@@ -11,7 +11,7 @@ from fedquad.store import files, manifest
 from fedquad.store.progress import Progress
 
 NOTE = "fedquad.json"
-SHAPE = {"schema": int, "state_digest": str, "files": dict}
+SHAPE = {"schema": int, "state_digest": str, "files": {str: str}}
 
 
 def stamp(folder: Path, state_digest: str) -> None:

@@ -40,8 +40,8 @@ SHAPE: dict[str, Any] = {
     "before": str,
     "sha256": str,
     "tensors": dict,
-    "numbers": dict,
-    "memo_numbers": dict,
+    "numbers": {str: float},
+    "memo_numbers": {str: (float, bool)},
     "facts": FACTS,
 }
 SPECIAL = ("round", "adapter", "memo")  # fields of a state that are written in a way of their own

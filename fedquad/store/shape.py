@@ -2,8 +2,8 @@
 
     typed({"round": 3, "names": ["a"]}, {"round": int, "names": [str]}, "x.json")
 
-A shape is a type (float takes whole numbers, int takes no bool), a tuple of alternatives, [shape] for a list of it, or a mapping
-whose keys must be there; further keys are left alone.
+A shape is a type (float takes whole numbers, int takes no bool), a tuple of alternatives, [shape] for a list of it, {str: shape} for
+a mapping of any names to it, or a mapping whose keys must be there; further keys are left alone.
 """
 
 from typing import Any
@@ -37,10 +37,10 @@ def _fault(value: Any, shape: Any, path: str) -> str:
     return "" if is_right else _wrong(value, shape.__name__, path)
 
 
-def _fault_of_mapping(value: Any, shape: dict[str, Any], path: str) -> str:
+def _fault_of_mapping(value: Any, shape: dict[Any, Any], path: str) -> str:
     if not isinstance(value, dict):
         return _wrong(value, "a mapping", path)
-    for key, inner in shape.items():
+    for key, inner in (dict.fromkeys(value, shape[str]) if str in shape else shape).items():
         name = f"{path}.{key}" if path else key
         if key not in value:
             return f"{name} is missing"
