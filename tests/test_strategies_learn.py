@@ -15,7 +15,7 @@ from fedquad.learn import evaluate, loop, model, tokens
 from fedquad.learn.model import Trainee
 from fedquad.learn.tokens import Encoded
 from fedquad.prices.cost import CostModel, cost_model, estimate
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, bounds
 from fedquad.rounds import round as rounds
 from fedquad.spec import CostSpec, DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Update
@@ -133,3 +133,44 @@ def test_rank_is_no_learning_rate(bench: Bench) -> None:
 def dense_norm(sent: Adapter, delta: Adapter) -> float:
     pairs = [(pair, delta.layers[layer][t]) for layer, found in sent.layers.items() for t, pair in found.items()]
     return math.sqrt(sum(float(np.square((p.b + d.b) @ (p.a + d.a)).sum()) for p, d in pairs))
+
+
+def test_unequal_steps_and_ranks_are_no_reason_to_refuse_anybody(bench: Bench) -> None:
+    """Eight steps beside one, rank 16 beside 2, for four rounds; one that is a million times too far is told from them."""
+    whole, layers = adapters.initial(bench.trainee.layout, 16, 0), range(len(bench.trainee.layers))
+    given = [(2, 1), (16, 8), (16, 1), (2, 8), (8, 4)]
+    kept = bounds.nothing_yet(len(layers))
+    for number in range(1, 5):
+        measured, updates = [], []
+        for device, (rank, steps) in enumerate(given):
+            assignment = Assignment(
+                device=device,
+                present=tuple(layers),
+                trained=tuple(layers),
+                ranks=(rank,) * len(layers),
+                steps=steps,
+                learning_rate=1e-2,
+            )
+            update = loop.train(
+                bench.trainee,
+                assignment,
+                adapters.cut(whole, layers, assignment.ranks),
+                bench.train,
+                training=TRAINING,
+                key=(0, 0, number, device),
+                round=number,
+                based_on="",
+            )
+            found = bounds.measures(update.delta, assignment, len(layers))
+            assert bounds.beyond_absolute(update.delta, found) == ""
+            measured.append(found)
+            updates.append(update)
+        limit = bounds.limits(measured, kept, TRAINING.update_bound)
+        assert [bounds.beyond(found, limit) for found in measured] == [""] * len(given)
+        assert max(np.max(found / limit) for found in measured) < 0.1  # ten times as unequal would not be refused
+        assert bounds.beyond(1e6 * measured[0], limit)
+        kept = bounds.remember(kept, measured)
+        full = updates[1].delta  # of rank 16
+        whole = adapters.unflatten(
+            {name: array + adapters.flatten(full)[name] for name, array in adapters.flatten(whole).items()}
+        )
