@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a process: two cores then run two test workers, and torch's sums stay the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: campaign test setup quick lint bench clean
+.PHONY: campaign test setup quick lint bench soak fuzz clean
 
 campaign: setup
 	$(BIN)/fedquad campaign run quickstart
@@ -36,7 +36,15 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
 
 bench: setup
-	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/damage_kinds.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/damage_kinds.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+# Simulated rounds with every kind of fault, and damaged answers, folders and specs: as many as one likes.
+soak: setup
+	$(BIN)/python -m benchmarks.soak --rounds $(or $(ROUNDS),200000) --seed $(or $(SEED),0)
+
+fuzz: setup
+	$(BIN)/python -m benchmarks.malformed --cases $(or $(CASES),1000000) --seed $(or $(SEED),0)
+	$(BIN)/python -m benchmarks.damage --cases $(or $(CASES),10000) --seed $(or $(SEED),0)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,8 @@
 
     python -m benchmarks.baselines            # runs the preset `baselines`; writes baselines.csv, a row a round
     python -m benchmarks.baselines --json     # prints the rows
+    python -m benchmarks.baselines --former   # four methods with eager attention, full padding and the paper's coverage;
+                                              # baselines_former.csv
     python -m benchmarks.baselines --summary  # only reads the kept rows: means over the seeds
 
 Seconds, bytes and joules are the simulated fleet's, priced as RoBERTa-base; `wall_seconds` is this machine's for the whole campaign.
@@ -17,6 +19,8 @@ from benchmarks.rows import HERE, arguments, record
 from flows.edge import campaign_spec
 
 SEEDS = [0, 1, 2]
+TARGETS = (0.70, 0.74, 0.76)
+FORMER = ("model.attention=eager", "model.coverage=paper", "training.padding=max")  # what the defaults were once
 
 
 def means(rows: Sequence[dict[str, str]], target: float) -> list[dict[str, Any]]:
@@ -36,6 +40,7 @@ def means(rows: Sequence[dict[str, str]], target: float) -> list[dict[str, Any]]
                 "best": round(100 * statistics.fmean(best), 1),
                 "reached": f"{len(reached)}/{len(seeds)}",
                 "seconds_to_target": round(statistics.fmean(reached), 1) if reached else None,
+                **{f"to_{100 * goal:.0f}": _mean_crossing(seeds, goal) for goal in TARGETS},
                 **{key: round(mean(seeds, key), 2) for key in ("round_seconds", "mean_wait_seconds", "mean_depth")},
                 "megabytes": round(sum(mean(seeds, f"{way}_bytes") for way in ("upload", "download")) / 1e6, 1),
                 "joules": round(mean(seeds, "energy_joules")),
@@ -49,17 +54,39 @@ def mean(seeds: Sequence[Sequence[dict[str, str]]], key: str) -> float:
     return statistics.fmean(float(row[key]) for arm in seeds for row in arm)
 
 
+def _mean_crossing(seeds: Sequence[Sequence[dict[str, str]]], goal: float) -> float | None:
+    found = [crossing(arm, goal) for arm in seeds]
+    return round(statistics.fmean(one for one in found if one is not None), 1) if None not in found else None
+
+
+def crossing(arm: Sequence[dict[str, str]], goal: float) -> float | None:
+    """When the accuracy first was the goal, on a line between two evaluations."""
+    before = (0.0, 0.0)
+    for row in arm:
+        now = (float(row["elapsed_seconds"]), float(row["accuracy"]))
+        if now[1] >= goal:
+            share = (goal - before[1]) / (now[1] - before[1]) if before[0] else 1.0
+            return before[0] + share * (now[0] - before[0])
+        before = now
+    return None
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--summary", action="store_true", help="only read the kept rows")
+    parser.add_argument("--former", action="store_true", help="with the former defaults")
     options = parser.parse_args()
-    if not options.summary:
-        _, rows = measure("baselines", seeds=",".join(map(str, SEEDS)))
-        record("baselines", rows, as_json=options.json)
+    seeds, name = ",".join(map(str, SEEDS)), "baselines_former" if options.former else "baselines"
+    if options.former and not options.summary:
+        _, rows = measure("baselines", seeds=seeds, methods="fedlora,fedquad,hetlora,legend", settings=FORMER)
+        record(name, rows, as_json=options.json)
+    elif not options.summary:
+        _, rows = measure("baselines", seeds=seeds)
+        record(name, rows, as_json=options.json)
     if not options.json:
         target = campaign_spec("baselines").target_accuracy
         assert target is not None
-        for row in means(list(csv.DictReader((HERE / "baselines.csv").open())), target):
+        for row in means(list(csv.DictReader((HERE / f"{name}.csv").open())), target):
             print("  ".join(f"{key}={value}" for key, value in row.items()))
 
 

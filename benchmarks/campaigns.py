@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flows.edge import campaign_spec
@@ -24,12 +25,14 @@ FIGURES = (
 )
 
 
-def measure(preset: str, seeds: str | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def measure(
+    preset: str, seeds: str | None = None, methods: str | None = None, settings: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the campaign's summary and a row a round; `wall_seconds` is this machine's for the whole campaign."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["FEDQUAD_HOME"] = home
         began = time.monotonic()
-        summary = run(campaign_spec(preset, seeds=seeds), preset)
+        summary = run(campaign_spec(preset, seeds=seeds, methods=methods, settings=settings), preset)
         wall = round(time.monotonic() - began, 1)
     return summary, [
         {"label": arm["label"], "seed": arm["seed"], **{key: r[key] for key in FIGURES}, "wall_seconds": wall}

@@ -1,9 +1,5 @@
 """Measure before planning, when a method asks for it: the answers come back as the statuses' signals, the time goes on the clock."""
 
-from dataclasses import replace
-
-import numpy as np
-
 from fedquad.rounds import round as rounds
 from fedquad.rounds.round import Probe
 from fedquad.types import Statuses
@@ -16,13 +12,4 @@ async def survey(arm: Arm, statuses: Statuses, attempt: int) -> tuple[Statuses, 
     asked = rounds.plan_survey(arm.strategy, arm.state, statuses, arm.world)
     if not asked:
         return statuses, ()
-    updates = await train_all(arm, asked, arm.number, attempt, kind="survey")
-    signals: dict[str, np.ndarray] = {}
-    probes = []
-    for (assignment, estimate), update in zip(asked, updates, strict=True):
-        report = update.report
-        probes.append(Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure))
-        for name, values in update.signals.items():
-            table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))
-            table[assignment.device] = values
-    return replace(statuses, signals=signals), tuple(probes)
+    return rounds.surveyed(statuses, asked, await train_all(arm, asked, arm.number, attempt, kind="survey"))

@@ -158,6 +158,21 @@ def plan_survey(
     return tuple((a, e) for a, e in priced if a.device not in over)
 
 
+def surveyed(
+    statuses: Statuses, asked: Iterable[tuple[Assignment, CostEstimate]], updates: Iterable[Update]
+) -> tuple[Statuses, tuple[Probe, ...]]:
+    """The statuses with what was measured under `signals`, and how each probe went."""
+    signals: dict[str, np.ndarray] = {}
+    probes = []
+    for (assignment, estimate), update in zip(asked, updates, strict=True):
+        report = update.report
+        probes.append(Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure))
+        for name, values in update.signals.items():
+            table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))
+            table[assignment.device] = values
+    return replace(statuses, signals=signals), tuple(probes)
+
+
 def _over_memory(priced: Iterable[tuple[Assignment, CostEstimate]], statuses: Statuses) -> set[int]:
     return {a.device for a, e in priced if e.peak_bytes > statuses.memory_bytes[a.device]}
 
