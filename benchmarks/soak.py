@@ -14,9 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from simulator import Broken, Simulation  # noqa: E402
+from simulator import Broken, Simulation
 
-from benchmarks.rows import arguments, record  # noqa: E402
+from benchmarks.rows import arguments, record
 
 
 def run(rounds: int, seed: int) -> dict[str, Any]:
