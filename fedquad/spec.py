@@ -9,6 +9,7 @@ the edge refuse them too). Presets are YAML files of exactly this shape; what a 
     rounds: 10
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -18,6 +19,9 @@ from fedquad.errors import SpecError
 Scalar = bool | int | float | str
 Coverage = Literal["full", "paper"]
 FORBID = {"extra": "forbid"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of what becomes a folder, a row of a table, a run in a UI
+NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : -"
+MOST_DEVICES, MOST_EXAMPLES, MOST_ROUNDS, MOST_ARMS, MOST_SEEDS = 10**7, 10**9, 10**7, 1000, 10_000
 
 
 def about(description: str, default: Any = None, factory: Any = None) -> Any:
@@ -86,7 +90,12 @@ class DataSpec:
     def __post_init__(self) -> None:
         for key in ("train", "validation", "test"):
             size = getattr(self, key)
-            require(size is None or size >= 1, f"data.{key}", size, "a split holds at least one example")
+            require(
+                size is None or 1 <= size <= MOST_EXAMPLES,
+                f"data.{key}",
+                size,
+                f"a split holds at least one example and at most {MOST_EXAMPLES}",
+            )
         require(self.alpha > 0, "data.alpha", self.alpha, "a Dirichlet concentration is positive")
         require(
             (self.partition == "column") == bool(self.column),
@@ -176,6 +185,7 @@ class FleetSpec:
             dict(self.boards),
             "a fleet has at least one device",
         )
+        require(self.size <= MOST_DEVICES, "fleet.boards", self.size, f"a fleet has at most {MOST_DEVICES} devices")
         require(self.mode_rounds >= 1, "fleet.mode_rounds", self.mode_rounds, "a mode lasts at least one round")
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
@@ -242,12 +252,7 @@ class ArmSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.method), "arms.method", self.method, "an arm has a method")
-        require(
-            "/" not in self.label and not self.name.startswith("."),
-            "arms.label",
-            self.name,
-            "a label names a folder: no slash, no leading dot",
-        )
+        require(bool(NAME.fullmatch(self.name)), "arms.label", self.name, NAMED)
 
     @property
     def name(self) -> str:
@@ -279,7 +284,7 @@ class CampaignSpec:
     )
 
     def __post_init__(self) -> None:
-        require(len(self.arms) >= 1, "arms", self.arms, "a campaign has at least one arm")
+        require(1 <= len(self.arms) <= MOST_ARMS, "arms", len(self.arms), f"a campaign has 1 to {MOST_ARMS} arms")
         names = [arm.name for arm in self.arms]
         require(len(set(names)) == len(names), "arms", names, "each arm needs a label of its own")
         require(
@@ -288,8 +293,9 @@ class CampaignSpec:
             self.seeds,
             "seeds are distinct, at least one",
         )
-        require(all(seed >= 0 for seed in self.seeds), "seeds", self.seeds, "a seed is not negative")
-        require(self.rounds >= 1, "rounds", self.rounds, "a campaign has at least one round")
+        require(len(self.seeds) <= MOST_SEEDS, "seeds", len(self.seeds), f"there are at most {MOST_SEEDS}")
+        require(all(0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "a seed lies in [0, 2^63)")
+        require(1 <= self.rounds <= MOST_ROUNDS, "rounds", self.rounds, f"a campaign has 1 to {MOST_ROUNDS} rounds")
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
         require(self.keep_every >= 0, "keep_every", self.keep_every, "it is not negative")

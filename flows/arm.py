@@ -3,17 +3,18 @@
 import asyncio
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from fedquad.errors import FedquadError
 from fedquad.store.files import check_room
+from flows import watch
 from flows.steps import STEPS
 from tasks.prepare import is_finished, open_arm
 from tasks.progress import announce
 from tasks.round import play
-from tasks.session import CURRENT
+from tasks.session import CURRENT, Session
 from tasks.track import track
 
 
@@ -21,6 +22,11 @@ from tasks.track import track
 async def arm(label: str, seed: int, until: int | None = None) -> State:
     """Run an arm from where it stands to its last round; ends Failed, with the reason, when it cannot go on."""
     session = CURRENT.get()
+    with watch.over(runtime.flow_run.id, f"arm {label}-s{seed}"):
+        return await _run(session, label, seed, until)
+
+
+async def _run(session: Session, label: str, seed: int, until: int | None) -> State:
     try:
         work = open_arm(session, label, seed)
         tracking: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))

@@ -12,6 +12,7 @@ from prefect import flow
 from fedquad.learn.jobs import Open, Train, expect
 from fedquad.learn.worker import Worker
 from fedquad.store import files
+from flows import admission
 
 
 @flow(name="device", flow_run_name="round {job[round]} - device {job[assignment][device]}", persist_result=False)
@@ -23,6 +24,7 @@ async def device(opening: dict[str, Any], job: dict[str, Any]) -> None:
         job: The assignment, and the files it starts from and ends in.
     """
     train, worker = expect(Train, job), Worker()
+    admission.check_out(train.out)
     worker.open(expect(Open, opening))
     began = time.monotonic()
     answer = worker.train(train)

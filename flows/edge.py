@@ -6,7 +6,7 @@ Values of --set are read as YAML and typed by the spec. All that is wrong ends i
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ def described(
     rounds: int | None = None,
     seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    check: Callable[[CampaignSpec], None] | None = None,
 ) -> CampaignSpec:
-    """The spec of a preset or file, changed as asked, its methods checked."""
+    """The spec of a preset or file, changed as asked, its methods checked; `check` comes before any method's code is loaded."""
     data = read_yaml(*_text(source))
     if methods is not None:
         data["arms"] = _arms(methods, data.get("arms"))
@@ -57,6 +58,8 @@ def described(
     if seeds is not None:
         data["seeds"] = list(seeds)
     spec = typed(override(data, settings or {}))
+    if check is not None:
+        check(spec)
     check_methods(spec)
     return spec
 

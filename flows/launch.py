@@ -17,7 +17,7 @@ from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
 from fedquad.store.campaign import home
 from fedquad.store.files import check_room
-from flows import settings
+from flows import settings, stops
 from flows.guard import check_api
 from flows.server import TemporaryServer
 from tasks import prepare
@@ -30,7 +30,8 @@ OLD_NEWS = ("Finished in state Failed", "cancelled by the runtime environment")
 def run(spec: CampaignSpec, name: str, *, listener: Listener | None = None, until: int | None = None) -> dict[str, Any]:
     """Run, or go on with, a campaign; returns its summary. `until` ends every arm after that round."""
     LISTENER.set(listener)
-    return asyncio.run(_run(spec, name, until))
+    with stops.as_interrupts():
+        return asyncio.run(_run(spec, name, until))
 
 
 async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, Any]:
@@ -50,6 +51,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
                 atexit.register(server.stop)
                 server.start()
                 os.environ["PREFECT_API_URL"] = server.url
+                os.environ["PREFECT_API_AUTH_STRING"] = server.password
             await pool.start()
             session = Session(folder, spec, pool)
             preparing = asyncio.create_task(prepare.prepare(session))

@@ -1,11 +1,13 @@
 """A Prefect server for the length of one command, when PREFECT_API_URL names none: what Prefect calls ephemeral.
 
 We start the process ourselves, before prefect is imported here (3 s), so that its 10 s of start-up overlap with everything else,
-and so that it dies with us, however we die: an orphan would hold the database. It listens on loopback only.
+and so that it dies with us, however we die: an orphan would hold the database. It listens on loopback only, under a password that
+this process alone knows.
 """
 
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,13 +15,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 
 from fedquad.errors import ServiceError
 
 PATIENCE_SECONDS = 120.0
 PR_SET_PDEATHSIG = 1
+STOPS = {signal.SIGTERM, signal.SIGHUP}
 
 
 def free_port() -> int:
@@ -31,6 +33,7 @@ def free_port() -> int:
 def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies (Linux; elsewhere nothing happens)."""
     if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # which this process may have blocked (flows/stops.py)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -40,14 +43,12 @@ class TemporaryServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
+        self.password = f"campaign:{secrets.token_urlsafe(32)}"  # another one each time; who holds it owns the runs
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        found = find_spec("prefect")
-        assert found is not None
-        assert found.origin is not None
         arguments = [
-            "--app-dir", str(Path(found.origin).parents[1]), "--factory", "prefect.server.api.server:create_app",
+            "--app-dir", str(Path(__file__).parents[1]), "--factory", "flows.temporary_app:create_app",
             "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",
         ]  # fmt: skip
         environment = {
@@ -55,6 +56,8 @@ class TemporaryServer:
             "PREFECT_UI_ENABLED": "0",
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
+            "PREFECT_SERVER_API_AUTH_STRING": self.password,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url.removesuffix("/api"),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", *arguments],

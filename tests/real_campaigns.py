@@ -1,5 +1,6 @@
 """Real campaigns for tests: a spec that trains for seconds, the command line in a process of its own, a server on loopback."""
 
+import base64
 import json
 import os
 import subprocess
@@ -28,6 +29,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**clean, "FEDQUAD_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **more}
 
 
+PASSWORDS: dict[str, str] = {}  # by the API's address
+
+
 def fedquad(
     *arguments: str, env: dict[str, str], cwd: Path, prefix: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
@@ -48,10 +52,11 @@ def digests(document: dict[str, Any]) -> dict[str, str]:
 
 def api(url: str, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
     """One request to Prefect's API, as its UI makes them."""
+    headers = {"Content-Type": "application/json"}
+    if url in PASSWORDS:
+        headers["Authorization"] = f"Basic {base64.b64encode(PASSWORDS[url].encode()).decode()}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{url}{path}", data=data, headers={"Content-Type": "application/json"}, method=method or None
-    )
+    request = urllib.request.Request(f"{url}{path}", data=data, headers=headers, method=method or None)
     with urllib.request.urlopen(request, timeout=30) as answer:
         text = answer.read()
     return json.loads(text) if text else None

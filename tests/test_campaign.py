@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_campaigns import PROGRAM, TINY, api, digests, environment, fedquad, flow_runs, summary, task_runs
+from real_campaigns import PASSWORDS, PROGRAM, TINY, api, digests, environment, fedquad, flow_runs, summary, task_runs
 
 from flows.server import TemporaryServer
 from flows.settings import QUIET
@@ -63,7 +63,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-    env = environment(home, PREFECT_API_URL=server.url, PREFECT_HOME=str(home / "prefect"))
+    PASSWORDS[server.url] = server.password
+    env = environment(
+        home,
+        PREFECT_API_URL=server.url,
+        PREFECT_API_AUTH_STRING=server.password,
+        PREFECT_HOME=str(home / "prefect"),
+    )
     made = Place(home, folder, server.url, env, {})
     made.reference = made.run("reference")
     yield made

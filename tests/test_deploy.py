@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_campaigns import TINY, api, digests, environment, fedquad, flow_runs, summary
+from real_campaigns import PASSWORDS, TINY, api, digests, environment, fedquad, flow_runs, summary
 
 from flows.server import TemporaryServer
 from flows.settings import QUIET
@@ -31,8 +31,13 @@ class Office:
         (self.home / "prefect").mkdir(parents=True)
         self.server = TemporaryServer()
         self.env = environment(
-            self.home, **QUIET, PREFECT_HOME=str(self.home / "prefect"), PREFECT_API_URL=self.server.url
+            self.home,
+            **QUIET,
+            PREFECT_HOME=str(self.home / "prefect"),
+            PREFECT_API_URL=self.server.url,
+            PREFECT_API_AUTH_STRING=self.server.password,
         )
+        PASSWORDS[self.server.url] = self.server.password
 
     def prefect(self, *arguments: str) -> None:
         answer = subprocess.run(

@@ -103,7 +103,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
     from fedquad.learn.tokens import pad_id
 
     try:
-        config = AutoConfig.from_pretrained(folder, num_labels=labels)
+        config = AutoConfig.from_pretrained(folder, num_labels=labels, trust_remote_code=False)
         config.use_cache = False
         config.pad_token_id = pad_id(config, folder)
         with apart(), _quiet():  # new heads draw from torch's generator; the adapter overwrites what they drew
@@ -115,6 +115,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
                 use_safetensors=any(folder.glob("*.safetensors")),
                 weights_only=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # a checkpoint fine-tuned for another number of classes
                 output_loading_info=True,
             )

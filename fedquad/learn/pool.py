@@ -23,6 +23,7 @@ from fedquad.learn.jobs import Evaluate, Job, Open, Train, to_json
 
 Answer = dict[str, Any]
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
+SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "MLFLOW_TRACKING_PASSWORD")  # no business of training's
 FIRST_SECONDS = 1800.0  # before anything is known of how fast this machine is
 PATIENCE = 10.0  # times what the slowest job of its kind took for as much work
 LEAST_SECONDS = 60.0
@@ -183,11 +184,12 @@ class Pool:
         pairs = [socket.socketpair() for _ in range(count)]
         ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         threads = str(self.threads)
+        known = {key: value for key, value in os.environ.items() if key not in SECRETS}
         parent = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fedquad.learn.worker", *(str(end.fileno()) for end in theirs),
             pass_fds=[end.fileno() for end in theirs],
             stdin=asyncio.subprocess.PIPE,  # nothing is written: its end tells that this process has ended
-            env={**os.environ, **QUIET, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            env={**known, **QUIET, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
             start_new_session=True,  # Ctrl-C is for the campaign, which then ends its processes
         )  # fmt: skip
         self._parents.append(parent)

@@ -189,8 +189,8 @@ def _tokenizer(name: str) -> tuple["PreTrainedTokenizerBase", int]:
 
     folder = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return tokenizer, pad_id(AutoConfig.from_pretrained(folder), folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return tokenizer, pad_id(AutoConfig.from_pretrained(folder, trust_remote_code=False), folder)
     except (OSError, ValueError, ImportError) as error:
         raise DeviceError(
             f"the tokenizer of model {name!r} in {folder} cannot be loaded: {' '.join(str(error).split())}"
@@ -203,7 +203,7 @@ def pad_id(config: Any, folder: Path) -> int:
         return int(config.pad_token_id)
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if found is not None:
             return int(found)

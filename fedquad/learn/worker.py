@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
@@ -110,7 +110,10 @@ def write(path: str, tensors: dict[str, np.ndarray]) -> None:
     """Write an answer so that whoever finds it finds all of it."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        save_file(tensors, temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # of a killed process, or a link laid for us
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as file:
+            file.write(save(tensors))
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise DeviceError(f"{path} cannot be written: {error}") from error
@@ -142,6 +145,7 @@ def main() -> None:
     Importing torch and transformers takes 5 s of CPU; forked, they are paid once and share their memory. Nothing has run on
     torch's threads by then, which is what makes a fork safe.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})  # who started us may have blocked them
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     channels = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
     from fedquad.learn import evaluate, loop, model  # noqa: F401

@@ -17,7 +17,7 @@ from typing import Any
 
 from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
 from fedquad.rounds import facts
-from fedquad.spec import CampaignSpec
+from fedquad.spec import NAME, NAMED, CampaignSpec
 from fedquad.spec_text import differences, plain, read_yaml, write_yaml
 from fedquad.store import exports, files, lock, rewind
 from fedquad.store.arm import ArmFolder
@@ -205,8 +205,8 @@ def planned_arms(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
 
 def checked_name(name: str) -> str:
     """A campaign's name is a folder's."""
-    if not name or "/" in name or name.startswith(".") or name in ("..", "."):
-        raise SpecError(f"a campaign cannot be named {name!r}: a name is a folder's, without slash or leading dot")
+    if not NAME.fullmatch(name):
+        raise SpecError(f"a campaign cannot be named {name[:80]!r}: {NAMED}")
     return name
 
 

@@ -1,0 +1,61 @@
+"""What may be asked for by whoever fills in a form or reaches the API: methods by name, folders below those set apart for it.
+
+The command line may name any path: who types there may read and run what they like anyway.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from fedquad import discover
+from fedquad.errors import SpecError
+from fedquad.spec import CampaignSpec
+from fedquad.store.campaign import home
+
+SPOOLED = re.compile(r"(device|survey)-\d{4,}\.safetensors")
+
+
+def folders() -> list[Path]:
+    """Where models, data and profiles may lie: FEDQUAD_FOLDERS, else models/ and data/ of the home."""
+    named = os.environ.get("FEDQUAD_FOLDERS")
+    paths = named.split(os.pathsep) if named else [str(home() / "models"), str(home() / "data")]
+    return [Path(path).expanduser().resolve() for path in paths if path]
+
+
+def admit(spec: CampaignSpec) -> None:
+    """Refuse a spec that would read or run something it has no business with."""
+    for arm in spec.arms:
+        if discover.is_file(arm.method):
+            raise SpecError(
+                f"arms.method is {arm.method!r}, but through a form or the API methods are taken by name only; install it as a "
+                f"package (entry point fedquad.strategies), or use the command line"
+            )
+    if spec.fleet.trace:
+        raise SpecError("fleet.trace names a file, which a form or the API cannot; use the command line")
+    for key, path in (("data.source", spec.data.source), ("cost.profile", spec.cost.profile)):
+        if path:
+            _check(key, path)
+    if spec.model.name.startswith((".", "/", "~")) or Path(spec.model.name).exists():
+        _check("model.name", spec.model.name)
+
+
+def _check(key: str, path: str) -> None:
+    found = Path(path).expanduser().resolve()
+    allowed = folders()
+    if not any(found.is_relative_to(folder) for folder in allowed):
+        raise SpecError(
+            f"{key} is {path!r}, but through a form or the API folders lie below {', '.join(map(str, allowed))} (FEDQUAD_FOLDERS)"
+        )
+
+
+def check_out(path: str) -> None:
+    """Refuse to write a device's answer anywhere but into an arm's spool."""
+    out = Path(path)
+    spool = out.parent
+    is_spool = (
+        spool.name == "spool" and spool.parent.parent.name == "arms" and spool.resolve() == spool and spool.is_dir()
+    )
+    if not is_spool or not SPOOLED.fullmatch(out.name):
+        raise SpecError(
+            f"a job's answer goes into a campaign's spool as device-NNNN.safetensors, not to {path[:200]!r}"
+        )
