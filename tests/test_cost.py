@@ -291,3 +291,15 @@ def test_roofline_quantization_is_far_cheaper_than_the_papers() -> None:
     k: Constants = costs[0].constants
     assert extra[0] == pytest.approx(0.75 * k.c_d / tx2.flops)
     assert 0.02 < extra[1] / (k.c_d / tx2.flops) < 0.08
+
+
+def test_int8_spares_more_at_a_greater_rank() -> None:
+    cost = priced(attention="sdpa")
+    layers = tuple(range(20, 24))
+
+    def spared(rank: int) -> int:
+        plain, int8 = (estimate(assign(cost, layers, q, rank=rank), cost, STATUS).peak_bytes for q in ((), layers[1:]))
+        return plain - int8
+
+    assert cost.bytes.saved_per_rank > 0
+    assert spared(16) - spared(8) == 3 * 8 * cost.bytes.saved_per_rank

@@ -19,12 +19,15 @@ from safetensors.numpy import save
 
 from fedquad import wire
 from fedquad.discover import strategy
+from fedquad.errors import StoreError
 from fedquad.rounds import adapters, bounds
 from fedquad.rounds import round as rounds
 from fedquad.rounds.admit import Asked
 from fedquad.rounds.bounds import ABSOLUTE
 from fedquad.spec import TrainingSpec
+from fedquad.store import files
 from fedquad.store.gate import Answers, let_in
+from fedquad.store.spool import Spool
 from fedquad.types import Adapter, Assignment, Update
 
 LIKE = adapter(width=8)
@@ -180,6 +183,35 @@ def test_files_that_are_none_are_neither_followed_nor_waited_for(tmp_path: Path)
                 stem.with_suffix(suffix).rmdir()
             else:
                 stem.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def test_what_lies_in_an_answers_way_goes(tmp_path: Path) -> None:
+    """A folder or a link at an answer's name, or at its temporary one, ends nothing and is not followed."""
+    (tmp_path / "precious").write_text("mine")
+    spool = Spool(tmp_path / "spool")
+    for make in (lambda path: (path / "deep").mkdir(parents=True), lambda path: path.symlink_to(tmp_path / "precious")):
+        for name in ("device-0001.json", f".device-0001.json.{os.getpid()}.tmp"):
+            spool.clear()
+            spool.path.mkdir()
+            make(spool.path / name)
+            spool.put("device", 1, b"{}")
+            assert (spool.path / "device-0001.json").read_bytes() == b"{}"
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, looked = tmp_path / "growing", os.fstat
+    path.write_bytes(b"x" * 50)
+
+    def then_it_grows(handle: int) -> os.stat_result:
+        found = looked(handle)
+        with open(path, "ab") as file:
+            file.write(b"x" * 10**6)
+        return found
+
+    monkeypatch.setattr("fedquad.store.files.os.fstat", then_it_grows)
+    with pytest.raises(StoreError, match="grew beyond the 100 bytes"):
+        files.read_bytes(path, 100)
 
 
 def test_a_survey_passes_the_same_gate(tmp_path: Path) -> None:

@@ -154,6 +154,21 @@ def test_the_norm_of_what_a_device_runs_counts_every_layer_present(trainee):
     assert still == pytest.approx(whole, rel=1e-5)
 
 
+def test_what_a_device_reports_of_its_lora_is_as_it_is_after_training(trainee):
+    adapter = an_adapter(trainee.layout)
+    update = a_round(trainee, an_assignment(steps=20), adapter)
+    after = product(plus(adapter, update.delta)).values()
+    assert update.report.lora_norm == pytest.approx(
+        math.sqrt(sum(float(np.square(one).sum()) for one in after)), rel=1e-5
+    )
+
+
+def test_one_weight_that_is_not_finite_is_a_failed_update(trainee):
+    fresh = adapters.initial(trainee.layout, 4, 0)  # B is zero: A gets no gradient, and stays finite
+    update = a_round(trainee, an_assignment(steps=1, learning_rate=1e39), fresh)
+    assert "its weights are not finite after 1 steps" in update.report.failure
+
+
 def tail(adapter: Adapter, start: int) -> float:
     pairs = [pair for targets in adapter.layers.values() for pair in targets.values()]
     return sum(float(np.linalg.norm(pair.a[start:]) * np.linalg.norm(pair.b[:, start:])) for pair in pairs)

@@ -215,3 +215,13 @@ def test_one_depth_for_everyone_over_five_rounds_is_found() -> None:
     assert facts.locked_depth([*[round_of(6, 6, 6)] * 4, round_of(6, 6, 5)]) is None
     assert facts.locked_depth([*[round_of(6, 6)] * 4, round_of(5, 5)]) is None
     assert facts.locked_depth([round_of(6)] * 5) is None
+
+
+@pytest.mark.parametrize(("ranks", "is_fine"), [((1, 1), True), ((2, 0), False), ((0, 2), False), ((2,), False)])
+def test_a_plan_gives_every_layer_a_rank_of_at_least_one(ranks: tuple[int, ...], is_fine: bool) -> None:
+    one = assignment(0, (1,), ranks=ranks)
+    if is_fine:
+        rounds.check_plan([one], statuses([10**12]), two_layer_world())
+    else:
+        with pytest.raises(MethodError, match="ranks"):
+            rounds.check_plan([one], statuses([10**12]), two_layer_world())

@@ -1,14 +1,22 @@
 """What any two methods have in common: the same work has one price, and the paper's memory is kept too."""
 
+import inspect
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from fleet_of_three import statuses
-from pretend import COST, fleet, planned
+from pretend import COST, METHODS, begin, everyone, fleet, plan, planned
 
 from fedquad import discover
 from fedquad.cli import tables
+from fedquad.discover import strategy
+from fedquad.errors import SpecError
 from fedquad.prices.cost import CostModel, estimate
-from fedquad.spec import CampaignSpec, CostSpec
+from fedquad.spec import CampaignSpec, CostSpec, TrainingSpec
 from fedquad.spec_text import plain
+from fedquad.strategies import fedquad, fedquad_wo_qd, fedra, hetlora, inclusivefl, layersel
+from fedquad.strategies.fedlora import top_layers
 from fedquad.types import Assignment
 
 
@@ -63,3 +71,65 @@ def test_legend_says_what_it_is_wherever_it_is_shown() -> None:
     with (console := tables.Console(width=200)).capture() as caught:
         console.print(shown)
     assert "mine: a re-implementation" in caught.get()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_methods_rate_is_the_rounds(name: str) -> None:
+    made, known = (
+        strategy(name),
+        everyone(4, training=TrainingSpec(steps=3, schedule="cosine", update_bound=0), rounds=10),
+    )
+    state = replace(begin(made, known), round=5)
+    assigned = plan(made, state, fleet(12, 10, 8, 6), known).assignments
+    assert assigned
+    assert {one.learning_rate for one in assigned} == {known.learning_rate(6)}
+    assert known.learning_rate(6) != known.learning_rate(5)
+
+
+def test_who_adapts_depth_says_so() -> None:
+    said = {name: strategy(name).adapts_depth for name in METHODS}
+    adapting = {name for name, does in said.items() if does}
+    assert {name.partition(":")[0] for name in adapting} == {"fedquad", "fedquad_wo_qd", "legend"}
+
+
+def test_the_ablations_defaults_are_fedquads() -> None:
+    whole = inspect.signature(fedquad.strategy).parameters
+    for name, parameter in inspect.signature(fedquad_wo_qd.strategy).parameters.items():
+        assert parameter.default == whole[name].default
+
+
+def test_legends_greatest_rank_is_its_top_layers() -> None:
+    assert strategy("legend").greatest_rank(8) == 12
+    assert strategy("hetlora").greatest_rank(8) == 16
+
+
+def test_layersel_never_takes_what_is_no_candidate() -> None:
+    gains = np.array([-np.inf, 2.0, -np.inf, 1.0])
+    assert layersel._best(gains, 3).tolist() == [False, True, False, True]
+    scores = np.array([[-np.inf, 1.0, 2.0], [3.0, 1.0, 0.5]])
+    masks = layersel.select(scores, np.array([2, 2]), balance=10.0)
+    assert masks.tolist() == [[False, True, True], [False, True, True]]
+    zeros = replace(fleet(12, 12), signals={layersel.SIGNAL: np.zeros((2, 3))})
+    assert layersel.probed(zeros, np.array([0, 1]), None, 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_an_unknown_conversion_is_refused() -> None:
+    for name in ("inclusivefl", "fedra"):
+        with pytest.raises(SpecError, match="conversion"):
+            strategy(name, {"conversion": "by luck"})
+
+
+def test_a_device_that_holds_no_layer_is_given_none() -> None:
+    cost = everyone(1).cost
+    assert fedra.sizes_that_fit("memory", cost, np.array([0, cost.fixed_bytes + 1])).tolist() == [0, 0]
+
+
+def test_the_window_of_a_size_begins_at_the_next_smaller_ones_last_layer() -> None:
+    assert inclusivefl.window((4, 8, 12), 12) == range(7, 12)
+    assert inclusivefl.window((4, 8, 12), 4) == range(3, 4)
+
+
+def test_a_rank_that_does_not_fit_is_one() -> None:
+    known = everyone(1)
+    whole = top_layers(known, 0, 12, 1)
+    assert hetlora._rank_that_fits(known, whole, 8, 0) == 1

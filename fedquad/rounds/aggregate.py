@@ -68,14 +68,12 @@ class Totals:
     rows: dict[int, Floats] = field(default_factory=dict)  # layer -> weight of each LoRA row
     head: dict[str, Floats] = field(default_factory=dict)
     head_weight: float = 0.0
-    holders: dict[int, int] = field(default_factory=dict)  # layer -> n_l
     updates: int = 0
 
     def add(self, like: Adapter, delta: Adapter, weights: Weights) -> None:
         """Add one update; `like` gives the shapes of the global adapter."""
         self.updates += 1
         for layer, weight in weights.layers.items():
-            self.holders[layer] = self.holders.get(layer, 0) + 1
             for target, pair in delta.layers[layer].items():
                 whole = like.layers[layer][target]
                 sum_a = self.a.setdefault((layer, target), np.zeros(whole.a.shape))

@@ -27,9 +27,14 @@ TENSOR_BYTES = 2**35
 SEAL = "digest"
 
 
+def temporary_of(path: Path) -> Path:
+    """Where this process writes before it renames."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write and flush a neighbour, rename it into place, and make the rename last."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         make_folder(path.parent)
         temporary.unlink(missing_ok=True)  # of a killed process whose number we have; or a link laid for us
@@ -108,7 +113,10 @@ def read_bytes(path: Path, most: int = JSON_BYTES) -> bytes:
             if about.st_size > most:
                 raise StoreError(f"{path} cannot be read: it has {about.st_size} bytes, and at most {most} are taken")
             with open(handle, "rb", closefd=False) as file:
-                return file.read()
+                data = file.read(most + 1)  # it may have grown since
+            if len(data) > most:
+                raise StoreError(f"{path} cannot be read: it grew beyond the {most} bytes that are taken")
+            return data
         finally:
             os.close(handle)
     except (OSError, ValueError, MemoryError) as error:

@@ -5,6 +5,7 @@ device-0007.safetensors     a device's delta
 device-0007.json            its answer; written last, so an answer that is there is whole
 """
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,12 @@ class Spool:
         return str(self._stem(kind, device).with_suffix(".safetensors"))
 
     def put(self, kind: str, device: int, document: bytes) -> None:
-        """Keep an answer as it came; the gate reads it."""
-        files.write_bytes(self._stem(kind, device).with_suffix(".json"), document)
+        """Keep an answer as it came; the gate reads it. Whatever lies in its way was laid there, and goes."""
+        path = self._stem(kind, device).with_suffix(".json")
+        for planted in (path, files.temporary_of(path)):
+            if os.path.lexists(planted):
+                files.remove(planted)
+        files.write_bytes(path, document)
 
     def _stem(self, kind: str, device: int) -> Path:
         return self.path / f"{kind}-{device:04d}"
