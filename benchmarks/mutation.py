@@ -1,6 +1,7 @@
 """Would the tests notice? A seeded sample of small changes to the code, each run against the tests of its area.
 
-    python -m benchmarks.mutation --count 300 --seed 0 [--only rounds/acs.py]
+    python -m benchmarks.mutation --count 300 --seed 0 [--only rounds/acs.py] [--survivors FILE]
+    python -m benchmarks.mutation --again FILE      # only those that survived, against the tests of today
 
 A change is one operator, comparison, constant, condition or statement; a change that every test of its area lets pass is a
 survivor: a test that is missing, or code that does not matter. Each runs in a copy of the tree, so that nothing here changes.
@@ -34,7 +35,7 @@ AREAS = {
     "rounds/pace.py": ["test_pace", "test_round"],
     "prices/cost.py": ["test_cost", "test_cost_counters", "test_strategies_hooks", "test_acs", "test_fedlora"],
     **{f"strategies/{path.name}": METHODS for path in sorted((ROOT / "fedquad/strategies").glob("[!_]*.py"))},
-    "learn/work.py": ["test_loop", "test_strategies_parity", "test_configure", "test_optimizer"],
+    "learn/work.py": ["test_loop", "test_merge", "test_strategies_parity", "test_configure", "test_optimizer"],
     "learn/optimizer.py": ["test_loop", "test_optimizer", "test_strategies_parity"],
 }
 PATIENCE_SECONDS = 240
@@ -179,6 +180,17 @@ def sample(count: int, seed: int, only: str) -> list[Mutant]:
     return random.Random(seed).sample(compiling, min(count, len(compiling)))
 
 
+def again(path: str) -> list[Mutant]:
+    """The mutants of a file of survivors; lines may have moved a little since."""
+    found = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        old = json.loads(line)
+        alike = [one for one in mutants(old["file"]) if one.change == old["change"]]
+        if alike:
+            found.append(min(alike, key=lambda one: abs(one.line - old["line"])))
+    return list({(one.file, one.line, one.change): one for one in found}.values())
+
+
 def _compiles(source: str) -> bool:
     try:
         compile(source, "mutant", "exec")
@@ -215,9 +227,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files of this prefix alone")
+    parser.add_argument("--again", help="a file of survivors: try only those")
     parser.add_argument("--survivors", help="write the survivors to this file, as JSON lines")
     given = parser.parse_args()
-    rows = list(run(sample(given.count, given.seed, given.only)))
+    chosen = again(given.again) if given.again else sample(given.count, given.seed, given.only)
+    rows = list(run(chosen))
     if given.survivors:
         lines = [json.dumps(row) for row in rows if not row["killed_by"]]
         Path(given.survivors).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -227,7 +241,7 @@ def main() -> None:
         {"area": name, "seed": given.seed, "mutants": len(of), "killed": sum(bool(row["killed_by"]) for row in of)}
         for name, of in zip([*areas, "all"], by_area)
     ]
-    record("mutation", table, as_json=given.json)
+    record("mutation_again" if given.again else "mutation", table, as_json=given.json)
 
 
 if __name__ == "__main__":

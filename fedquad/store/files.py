@@ -113,10 +113,7 @@ def read_bytes(path: Path, most: int = JSON_BYTES) -> bytes:
             if about.st_size > most:
                 raise StoreError(f"{path} cannot be read: it has {about.st_size} bytes, and at most {most} are taken")
             with open(handle, "rb", closefd=False) as file:
-                data = file.read(most + 1)  # it may have grown since
-            if len(data) > most:
-                raise StoreError(f"{path} cannot be read: it grew beyond the {most} bytes that are taken")
-            return data
+                return file.read(about.st_size)  # no more than that, though it may have grown since
         finally:
             os.close(handle)
     except (OSError, ValueError, MemoryError) as error:
