@@ -1,0 +1,162 @@
+"""Kill a real campaign with SIGKILL at random moments and at the rename that commits a round; resume it; compare.
+
+    python -m benchmarks.kills --kills 100 --seed 0      # about half an hour on two cores; writes kills.csv
+
+A kill takes the command line's own process, at a moment drawn between its start and the time that a whole run takes; what it started
+has to be gone soon after. Each campaign is then resumed to its end, and has to have the states and exports of one that nobody killed.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import arguments, record
+
+FEDQUAD = str(Path(sys.executable).with_name("fedquad"))
+YAML = """
+data: {train: 64, validation: 16, test: 16}
+fleet: {boards: {jetson-tx2: 2}}
+training: {steps: 1}
+arms: [{method: "fedlora:oracle"}]
+rounds: 4
+"""
+# Run by the command's own Python before anything else: it kills itself at the rename of one round's manifest.
+AT_RENAME = """
+import os, signal
+replace, moment, target = os.replace, os.environ["KILL_MOMENT"], os.environ["KILL_AT"]
+def killing(source, to, **other):
+    is_it = str(to).endswith(target)
+    if is_it and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, to, **other)
+    if is_it and moment == "after":
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = killing
+"""
+
+
+class Trial:
+    """One campaign in a home of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "runs"
+        folder.mkdir(parents=True)
+        (folder / "short.yaml").write_text(YAML)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}
+        self.environment = {**clean, "FEDQUAD_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        environment = {**self.environment, **more}
+        return subprocess.Popen(
+            [FEDQUAD, *arguments], cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def finish(self) -> dict[str, Any]:
+        """Run it to its end, whatever there is of it."""
+        process = self.start("campaign", "run", "short.yaml", "--json")
+        out, err = process.communicate(timeout=300)
+        if process.returncode:
+            raise AssertionError(f"it does not go on: {err[-500:]}")
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """What a campaign comes to: its states, and which of them its exports are of."""
+        arm = self.home / "campaigns" / "short" / "arms" / "fedlora:oracle-s0"
+        lines = [json.loads(line) for line in (arm / "rounds.jsonl").read_text().splitlines()]
+        notes = {
+            name: json.loads((arm / name / "fedquad.json").read_text())["state_digest"] for name in ("adapter", "best")
+        }
+        return {"states": [line["state_digest"] for line in lines], **notes}
+
+    def killed_after(self, seconds: float) -> None:
+        process = self.start("campaign", "run", "short.yaml")
+        time.sleep(seconds)
+        self.kill(process)
+
+    def killed_at_rename(self, number: int, moment: str) -> None:
+        hook = self.folder / "hook"
+        hook.mkdir()
+        (hook / "sitecustomize.py").write_text(AT_RENAME)
+        path = os.pathsep.join([str(hook), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+        process = self.start(
+            "campaign",
+            "run",
+            "short.yaml",
+            PYTHONPATH=path,
+            KILL_MOMENT=moment,
+            KILL_AT=f"state/round-{number:04d}.json",
+        )
+        process.communicate(timeout=300)
+        if process.returncode != -signal.SIGKILL:
+            raise AssertionError(f"it was not killed at the rename, but ended with {process.returncode}")
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        started = descendants(process.pid)
+        process.kill()
+        process.communicate(timeout=60)
+        end = time.monotonic() + 15
+        while (left := [pid for pid in started if is_alive(pid)]) and time.monotonic() < end:
+            time.sleep(0.1)
+        if left:
+            raise AssertionError(f"processes {left} outlived the command that started them")
+
+
+def descendants(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    return [one for child in map(int, found) for one in (child, *descendants(child))]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def run(kills: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Kill so many campaigns, one of ten at a commit's rename; returns what came of them."""
+    dice, whole = random.Random(seed), Trial(folder / "whole")
+    began = time.monotonic()
+    whole.finish()
+    took, wanted = time.monotonic() - began, whole.facts()
+    same, rounds = 0, []
+    for number in range(kills):
+        trial = Trial(folder / f"kill-{number}")
+        if number % 10 < 2:
+            trial.killed_at_rename(dice.randint(1, 4), ("before", "after")[number % 2])
+        else:
+            trial.killed_after(dice.uniform(0.3, 1.0) * took)
+        lines = trial.home / "campaigns" / "short" / "arms" / "fedlora:oracle-s0" / "rounds.jsonl"
+        rounds.append(len(lines.read_text().splitlines()) if lines.exists() else 0)
+        trial.finish()
+        same += trial.facts() == wanted
+    return {
+        "kills": kills,
+        "seed": seed,
+        "same_states_and_exports": same,
+        "killed_before_the_first_round": rounds.count(0),
+        "killed_between": sum(0 < one < 4 for one in rounds),
+        "whole_run_seconds": round(took, 1),
+    }
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fedquad-kills-") as folder:
+        record("kills", [run(given.kills, given.seed, Path(folder))], as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()
