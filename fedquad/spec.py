@@ -20,7 +20,7 @@ Scalar = bool | int | float | str
 Coverage = Literal["full", "paper"]
 FORBID = {"extra": "forbid"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of what becomes a folder, a row of a table, a run in a UI
-NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : -"
+NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : - (no slash, no space)"
 MOST_DEVICES, MOST_EXAMPLES, MOST_ROUNDS, MOST_ARMS, MOST_SEEDS = 10**7, 10**9, 10**7, 1000, 10_000
 
 
@@ -284,7 +284,12 @@ class CampaignSpec:
     )
 
     def __post_init__(self) -> None:
-        require(1 <= len(self.arms) <= MOST_ARMS, "arms", len(self.arms), f"a campaign has 1 to {MOST_ARMS} arms")
+        require(
+            1 <= len(self.arms) <= MOST_ARMS,
+            "arms",
+            len(self.arms),
+            f"a campaign has at least one arm and at most {MOST_ARMS}",
+        )
         names = [arm.name for arm in self.arms]
         require(len(set(names)) == len(names), "arms", names, "each arm needs a label of its own")
         require(
@@ -294,8 +299,15 @@ class CampaignSpec:
             "seeds are distinct, at least one",
         )
         require(len(self.seeds) <= MOST_SEEDS, "seeds", len(self.seeds), f"there are at most {MOST_SEEDS}")
-        require(all(0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "a seed lies in [0, 2^63)")
-        require(1 <= self.rounds <= MOST_ROUNDS, "rounds", self.rounds, f"a campaign has 1 to {MOST_ROUNDS} rounds")
+        require(
+            all(0 <= seed < 2**63 for seed in self.seeds), "seeds", self.seeds, "a seed is not negative, and below 2^63"
+        )
+        require(
+            1 <= self.rounds <= MOST_ROUNDS,
+            "rounds",
+            self.rounds,
+            f"a campaign has at least one round and at most {MOST_ROUNDS}",
+        )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
         require(self.keep_every >= 0, "keep_every", self.keep_every, "it is not negative")
