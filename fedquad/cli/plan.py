@@ -50,8 +50,10 @@ def plan(
     planned = planning.answer(question(spec, round, rule, statuses, gradients, t_avg))
     shown = rows_of(explain, planned)
     if as_json:
+        from fedquad.cli import plan_document
+
         compared, spreads = planning.compare(planned), planning.spreads(planned, discover.boards())
-        print(json.dumps(planning.document(planned, compared, spreads, shown)))
+        print(json.dumps(plan_document.document(planned, compared, spreads, shown)))
         return
     from fedquad.cli import plan_tables, tables
 

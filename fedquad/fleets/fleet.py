@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fedquad.errors import SpecError, one_of
 from fedquad.fleets import boards as board_facts
 from fedquad.fleets.boards import CLASSES, Board, PowerMode
+from fedquad.fleets.spreads import SPREADS, levels
 from fedquad.fleets.trace import Trace
 from fedquad.prices.cost import CostModel
 from fedquad.rng import stream
@@ -27,10 +28,6 @@ DEPTHS = {"strong": (18, 24), "moderate": (11, 17), "weak": (4, 10)}
 # Megabits per second, uniform per device and round. Assumed, but for wifi_testbed: what the same laboratory's testbeds
 # of 80 Jetsons report.
 BANDWIDTHS = {"3g": (1.0, 3.0), "4g": (5.0, 50.0), "wifi_testbed": (1.0, 30.0), "lan": (100.0, 1000.0)}
-# Sustained TFLOP/s and number of modes per class when the fastest is 6 times the slowest; other spreads stretch it
-# about the geometric middle.
-SIX = {"strong": (2.0, 3.0, 8), "moderate": (1.0, 1.6, 4), "weak": (0.5, 0.8, 4)}
-SPREADS = {"3x": 3.0, "6x": 6.0, "20x": 20.0}
 FREE_SHARE = (0.75, 1.0)  # of a board's free memory, when memory is the board's own; assumed
 
 
@@ -87,7 +84,7 @@ def _modes(board: Board, spec: FleetSpec) -> tuple[PowerMode, ...]:
             raise SpecError(
                 f"fleet.modes.{board.name} is given, but fleet.spread {spec.spread!r} replaces the boards' own modes"
             )
-        return _levels(board, SPREADS[spec.spread])
+        return levels(board, SPREADS[spec.spread])
     if board.name not in spec.modes:
         return tuple(mode for mode in board.modes if mode.usual)
     known = {mode.name: mode for mode in board.modes}
@@ -99,30 +96,6 @@ def _modes(board: Board, spec: FleetSpec) -> tuple[PowerMode, ...]:
             f"fleet.modes.{board.name} is empty, but a device is always in a mode; there are: {', '.join(known)}"
         )
     return tuple(known[name] for name in spec.modes[board.name])
-
-
-def _levels(board: Board, spread: float) -> tuple[PowerMode, ...]:
-    """Modes of a class in a fleet whose fastest device is `spread` times its slowest, as clocks that give them."""
-    low, high, count = SIX[board.device_class]
-    middle = (SIX["weak"][0] * SIX["strong"][1]) ** 0.5
-    full = max(board.modes, key=lambda mode: mode.units * mode.clock_mhz)
-    modes = []
-    for level, tera in enumerate(np.linspace(low, high, count)):
-        stretched = middle * (tera / middle) ** (np.log(spread) / np.log(6.0))
-        clock = stretched * 1e6 / (board.sustained * full.units * board.lanes * 2)
-        modes.append(
-            PowerMode(
-                name=f"{board.device_class}-{level + 1}/{count}",
-                cpu_cores=full.cpu_cores,
-                cpu_mhz=full.cpu_mhz,
-                units=full.units,
-                clock_mhz=float(clock),
-                memory_mhz=full.memory_mhz,
-                watts=full.watts,
-                source=f"spread {spread:g}: {stretched:.3g} TFLOP/s sustained",
-            )
-        )
-    return tuple(modes)
 
 
 def depth_range(device_class: str, layers: int) -> tuple[int, int]:

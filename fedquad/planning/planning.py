@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,10 @@ from fedquad.planning import explain, forecast
 from fedquad.planning.forecast import Round
 from fedquad.prices.cost import Constants, CostModel, estimate
 from fedquad.rounds import acs
-from fedquad.rounds.acs import FALLBACKS, SKIP, Choices, Devices, Settings
-from fedquad.spec import CampaignSpec, FleetSpec
+from fedquad.rounds.acs import SKIP, Choices, Devices, Settings
+from fedquad.rounds.strategy import World
+from fedquad.spec import CampaignSpec, FleetSpec, TrainingSpec
+from fedquad.strategies.fedlora import top_layers
 from fedquad.types import Assignment, CostEstimate, Floats, Ints, Statuses
 
 SPREADS = ("3x", "6x", "20x")
@@ -161,16 +162,16 @@ def _mean(rounds: Iterable[Round]) -> Round:
 def assignment(planned: Answer, row: int) -> Assignment:
     """What the device in a row is told."""
     question, choices = planned.question, planned.choices
-    layers, depth, quantized = question.cost.layers, int(choices.depth[row]), int(choices.quantized[row])
-    return Assignment(
-        device=int(question.there[row]),
-        present=tuple(range(layers)),
-        trained=tuple(range(layers - depth, layers)),
-        quantized=tuple(range(layers - depth, layers - depth + quantized)),
-        ranks=(question.cost.rank,) * layers,
-        steps=question.steps,
-        learning_rate=1.0,
+    world = World(
+        layers=question.cost.layers,
+        rank=question.cost.rank,
+        cost=question.cost,
+        training=TrainingSpec(steps=question.steps),
+        examples=np.ones(len(question.statuses), dtype=np.int64),
+        rounds=1,
     )
+    depth, quantized = int(choices.depth[row]), int(choices.quantized[row])
+    return top_layers(world, int(question.there[row]), depth, 1, quantized)
 
 
 def estimate_of(planned: Answer, row: int) -> CostEstimate | None:
@@ -200,56 +201,3 @@ def round_constants(cost: CostModel, steps: int) -> Constants:
     """Eq. 6 for a whole round, so that Eq. 7 gives its seconds as printed; c_a is 0 when it is charged as traffic."""
     k = cost.constants
     return replace(k, c_f=steps * k.c_f, c_d=steps * k.c_d, c_a=steps * k.c_a)
-
-
-def document(planned: Answer, compared: Mapping[str, Any], spread: Mapping[str, Any], shown: Iterable[int]) -> Any:
-    """The plan as JSON-ready data, numbers unrounded; candidates of the rows `shown`."""
-    question = planned.question
-    theta = None if question.settings.rule != "default" else question.settings.theta * planned.mean_seconds
-    rows = [_device(planned, row) for row in range(len(planned.devices))]
-    for row in shown:
-        rows[row]["candidates"] = [
-            {key: value for key, value in asdict(one).items() if key != "fits"}
-            for one in explained(planned, row)
-            if one.fits
-        ]
-    return {
-        "round": question.round,
-        "rule": question.settings.rule,
-        "priced_as": question.cost.name,
-        "layers": question.cost.layers,
-        "steps": question.steps,
-        "t_avg": planned.mean_seconds,
-        "theta": theta,
-        "c": question.settings.c,
-        "constants": asdict(round_constants(question.cost, question.steps)),
-        "gradients": question.gradient_norms.tolist(),
-        "devices": rows,
-        "rules": {name: asdict(one) for name, one in compared.items()},
-        "spreads": {name: {rule: asdict(one) for rule, one in ruled.items()} for name, ruled in spread.items()},
-    }
-
-
-def _device(planned: Answer, row: int) -> dict[str, Any]:
-    question, choices = planned.question, planned.choices
-    status, estimated = question.statuses[int(question.there[row])], estimate_of(planned, row)
-    name = question.names[status.device]
-    return {
-        "device": name if question.fleet is None else status.device,
-        "class": status.device_class,
-        "board": status.board,
-        "mode": status.mode,
-        "memory_bytes": status.memory_bytes,
-        "flops": status.flops,
-        "depth": int(choices.depth[row]),
-        "quantized": int(choices.quantized[row]),
-        "seconds": estimated.seconds if estimated else 0.0,
-        "communication_seconds": estimated.communication_seconds if estimated else 0.0,
-        "peak_bytes": estimated.peak_bytes if estimated else 0,
-        "wait_seconds": float(_last(planned) - estimated.seconds) if estimated else 0.0,
-        "fallback": FALLBACKS[choices.fallback[row]] or None,
-    }
-
-
-def _last(planned: Answer) -> float:
-    return float(planned.choices.seconds.max(initial=0.0))
