@@ -32,8 +32,9 @@ lint: setup
 quick: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
+# Three at a time: on two cores one of them waits for a server as a rule.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
 
 bench: setup
 	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done

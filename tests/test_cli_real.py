@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fedquad.store import files
+
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
 MANY = 60  # enough that a second process and a Ctrl-C come before the last
@@ -71,9 +73,13 @@ def test_verify_computes_the_same_bits_and_names_what_differs_when_it_does_not(t
     code, out, err = fedquad(tmp_path, "campaign", "verify", "tiny", "--json")
     assert (code, json.loads(out)["differences"]) == (0, []), err
 
-    stored = rounds_of(tmp_path, "tiny")
-    lines = [json.loads(line) for line in stored.read_text().splitlines()]
-    stored.write_text("".join(json.dumps({**line, "state_digest": "0" * 64}) + "\n" for line in lines))
+    before = None
+    for manifest in sorted(
+        (rounds_of(tmp_path, "tiny").parent / "state").glob("round-*.json")
+    ):  # sealed anew, in order
+        document = json.loads(manifest.read_text())
+        document["facts"]["state_digest"] = "0" * 64
+        before = files.write_sealed(manifest, {**document, "before": before or document["before"]})[files.SEAL]
     code, out, err = fedquad(tmp_path, "campaign", "verify", "tiny", "--rounds", "1")
     assert code == 10, err
     assert "fedlora:oracle s0 round 1: stored 000000000000" in out
