@@ -20,7 +20,10 @@ LARGE = Constants(c_f=2.5e12, c_d=0.108e12, c_a=0.081e12, m_f=1500 * MB, m_o=277
 def oracle(
     memory: int, speed: float, mean: float, norms: list[float], k: Constants, theta: float, c: float
 ) -> tuple[int, int, str]:
-    """Algorithm 1 for one device, line by line, with Eq. 14 as a cap on each candidate."""
+    """Algorithm 1 for one device, line by line, with Eq. 14 as a cap on each candidate.
+
+    Seconds are added up in the product's order: a candidate that ends exactly at the cap is in or out by its last bit.
+    """
     layers = len(norms)
     candidates = []
     a_cur = 0
@@ -30,10 +33,10 @@ def oracle(
                 candidates.append((d, a))
                 a_cur = a
                 break
-    timed = [(d, a, (k.c_f + k.c_d * d + k.c_a * a) / speed) for d, a in candidates]
+    timed = [(d, a, k.c_f / speed + d * (k.c_d / speed) + a * (k.c_a / speed)) for d, a in candidates]
     if not timed:
         return 0, 0, "head" if k.m_f <= memory else "skip"
-    in_time = [(d, a, t) for d, a, t in timed if t <= mean + theta * mean]
+    in_time = [(d, a, t) for d, a, t in timed if t <= mean * (1 + theta)]
     if not in_time:
         d, a, _ = min(timed, key=lambda one: (one[2], one[1], -one[0]))
         return d, a, "fastest"
