@@ -225,3 +225,19 @@ def test_a_plan_gives_every_layer_a_rank_of_at_least_one(ranks: tuple[int, ...],
     else:
         with pytest.raises(MethodError, match="ranks"):
             rounds.check_plan([one], statuses([10**12]), two_layer_world())
+
+
+def test_a_device_trains_one_step_at_least_and_a_probe_may_train_none() -> None:
+    rounds.check_plan([assignment(0, (1,), steps=1)], statuses([MEMORY]), two_layer_world())
+    resting = assignment(0, (1,), steps=0)
+    with pytest.raises(MethodError, match="device 0 has 0 steps"):
+        rounds.check_plan([resting], statuses([MEMORY]), two_layer_world())
+    asking = replace(planning(), survey=lambda state, statuses, world: (resting,))
+    asked = rounds.plan_survey(asking, state(START), statuses([MEMORY]), two_layer_world())
+    assert [a for a, _ in asked] == [resting]
+
+
+def test_a_survey_is_checked_as_a_plan_is() -> None:
+    asking = replace(planning(), survey=lambda state, statuses, world: (assignment(0, (1,)),) * 2)
+    with pytest.raises(MethodError, match="device 0 is planned twice"):
+        rounds.plan_survey(asking, state(START), statuses([MEMORY]), two_layer_world())
