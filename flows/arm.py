@@ -3,18 +3,20 @@
 import asyncio
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow, get_client, runtime
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from fedquad.errors import FedquadError
 from fedquad.store.files import check_room
 from flows import watch
+from flows.forget import forget
 from flows.steps import STEPS
 from tasks.prepare import is_finished, open_arm
 from tasks.progress import announce
 from tasks.round import play
-from tasks.session import CURRENT, Session
+from tasks.session import CURRENT, Arm, Session
 from tasks.track import track
 
 
@@ -29,16 +31,25 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
 async def _run(session: Session, label: str, seed: int, until: int | None) -> State:
     try:
         work = open_arm(session, label, seed)
-        tracking: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
-        while not is_finished(session.spec, work.folder.progress, until):
-            check_room(work.folder.path)
-            await play(work, STEPS)
-            await tracking  # MLflow hears of a round while the next one trains
-            tracking = asyncio.ensure_future(track(session.tracker, label, work.method, seed, work.state.round))
-        await tracking
+        told: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+        async with get_client() as client:
+            while not is_finished(session.spec, work.folder.progress, until):
+                check_room(work.folder.path)
+                await play(work, STEPS)
+                await told  # MLflow hears of a round, and Prefect forgets old ones, while the next one trains
+                told = asyncio.ensure_future(_tell(session, work, client))
+            await told
     except FedquadError as error:
         session.folder.arm(label, seed).note_failure(str(error))
         announce("arm-failed", label=label, seed=seed, reason=str(error))
         return Failed(message=str(error))
     announce("arm-finished", label=label, seed=seed)
     return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.progress.last_accuracy:.4f}")
+
+
+async def _tell(session: Session, arm: Arm, client: PrefectClient) -> None:
+    number = arm.state.round
+    sent: Any = track(session.tracker, arm.label, arm.method, arm.seed, number, return_state=True)
+    state = await sent
+    arm.records[number].task_runs.append(state.state_details.task_run_id)
+    await forget(arm, client)

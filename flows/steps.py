@@ -1,9 +1,11 @@
 """The round's verbs as Prefect tasks, by the paper's names."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from prefect import task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
@@ -19,7 +21,12 @@ from tasks.show import show
 
 def as_task(step: Step, name: str, run_name: str) -> Step:
     """A verb as a task. Records are quoted: Prefect would look into their every field (50 ms for a plan of 100 devices)."""
-    made: Any = task(name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)(step)
+
+    @task(name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)
+    @functools.wraps(step)
+    async def made(arm: Arm, *records: Any) -> Any:
+        arm.records[arm.number].task_runs.append(UUID(runtime.task_run.id))
+        return await step(arm, *records)
 
     async def run(arm: Arm, *records: Any) -> Any:
         return await made(arm, *(quote(record) for record in records))

@@ -1,10 +1,28 @@
-"""Prefect's server as our own commands start it: it answers to loopback's names alone, so that no web page can reach it by another."""
+"""Prefect's server as our own commands start it: it answers to loopback's names alone, so that no web page can reach it by another,
+and it forgets a round's records in one request, where Prefect's API takes one for each (and two seconds whenever two of them meet).
+"""
 
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
+import sqlalchemy as sa
+from fastapi import Body
 from prefect.server.api.server import create_app as prefect_app
+from prefect.server.database import provide_database_interface
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+Ids = Annotated[list[UUID], Body(max_length=1000)]
+
+
+async def forget(task_runs: Ids, artifacts: Ids) -> None:
+    """Delete these records."""
+    db = provide_database_interface()
+    async with db.session_context(begin_transaction=True) as session:
+        for table, ids in ((db.TaskRun, task_runs), (db.Artifact, artifacts)):
+            await session.execute(sa.delete(table).where(table.id.in_(ids)))
 
 
 def create_app() -> Any:
-    return TrustedHostMiddleware(prefect_app(), allowed_hosts=["127.0.0.1", "localhost"])
+    app: Any = prefect_app()
+    app.api_app.add_api_route("/fedquad/forget", forget, methods=["POST"])  # behind the password, as all of the API
+    return TrustedHostMiddleware(app, allowed_hosts=["127.0.0.1", "localhost"])

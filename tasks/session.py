@@ -3,8 +3,9 @@
 Plain classes, not records: Prefect looks into every dataclass, list and dict that a task is given, and leaves these alone.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -61,6 +62,14 @@ class Judge(Protocol):
     async def score(self, path: str, digest: str) -> Scores: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What Prefect holds of one round."""
+
+    task_runs: list[UUID] = field(default_factory=list)
+    artifacts: list[UUID] = field(default_factory=list)
+
+
 class Arm:
     """One method on one seed, at work."""
 
@@ -94,6 +103,7 @@ class Arm:
         self.spool = spool
         self.judge = judge
         self.progress: UUID | None = None  # of its progress artifact
+        self.records: defaultdict[int, Records] = defaultdict(Records)  # by round; see flows/forget.py
         self.recent: deque[dict[str, Any]] = deque(maxlen=LOCKED_ROUNDS)  # facts of the last rounds
         self.is_warned = False  # that all its devices have one depth
 

@@ -28,7 +28,8 @@ async def show(arm: Arm, facts: RoundFacts) -> None:
         f"{arm.name}, round {facts.round}: accuracy {facts.accuracy:.4f}, {facts.round_seconds:.0f} s, "
         f"waiting {facts.mean_wait_seconds:.0f} s"
     )
-    await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)
+    table = await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)
+    arm.records[facts.round].artifacts.append(table)
     percent = 100.0 * facts.round / arm.spec.rounds
     if arm.progress is None:
         arm.progress = await acreate_progress_artifact(

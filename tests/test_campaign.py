@@ -160,6 +160,21 @@ def test_prefect_shows_flows_tasks_and_artifacts_by_readable_names(place: Place)
     assert keys.count("reference-fedlora-s0-progress") == 1
 
 
+def test_prefect_forgets_rounds_whose_tensors_are_gone(place: Place) -> None:
+    short = ("--name", "long", "--methods", "fedlora", "--rounds", "6", "--set", "keep_every=0")
+    answer = summary(fedquad("campaign", "run", "tiny.yaml", *short, "--json", env=place.env, cwd=place.folder))
+    arm = place.home / "campaigns" / "long" / "arms" / "fedlora-s0"
+    kept = {int(path.stem.split("-")[1]) for path in (arm / "state").glob("*.safetensors")}
+    assert {5, 6} <= kept < {1, 2, 3, 4, 5, 6}
+    campaign = next(run for run in flow_runs(place.url) if run["name"] == "long")
+    (run,) = flow_runs(place.url, flow_runs={"parent_flow_run_id": {"any_": [campaign["id"]]}})
+    shown = {int(name.split()[1]) for name in task_runs(place.url, run["id"])}
+    assert shown == kept
+    keys = [a["key"] for a in api(place.url, "/artifacts/filter", {"limit": 200})]
+    assert keys.count("long-fedlora-s0-devices") == len(kept)
+    assert [r["round"] for r in answer["arms"][0]["rounds"]] == [1, 2, 3, 4, 5, 6]
+
+
 def test_mlflow_holds_a_run_per_arm_with_every_round_and_the_adapter(place: Place) -> None:
     from mlflow import MlflowClient
 

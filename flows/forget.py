@@ -1,0 +1,27 @@
+"""Prefect's records of old rounds: a round keeps its task runs and its table while its tensors are kept, and then they go.
+
+Without this the database grows with every round that anybody ever ran; the pages of what is deleted are used again. What a round
+came to stands in the campaign's folder for ever. A Prefect server of the user's own has no such request: how long it keeps what is
+its owner's to say (PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED).
+"""
+
+import contextlib
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+
+from tasks.session import Arm
+
+
+async def forget(arm: Arm, client: PrefectClient) -> None:
+    """Delete the records of the rounds whose tensors are gone; a server that cannot, or is out of reach, keeps them."""
+    old = [number for number in arm.records if number < arm.number and number not in arm.folder.kept]
+    gone = [arm.records.pop(number) for number in old]
+    if not gone:
+        return
+    ids = {
+        "task_runs": [str(id) for records in gone for id in records.task_runs],
+        "artifacts": [str(id) for records in gone for id in records.artifacts],
+    }
+    with contextlib.suppress(httpx.HTTPError):
+        await client.request("POST", "/fedquad/forget", json=ids)  # type: ignore[arg-type]  # not one of Prefect's own
