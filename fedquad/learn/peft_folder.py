@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fedquad.errors import StoreError
@@ -31,15 +32,28 @@ FACTOR = re.compile(r"(?P<path>.+?)\.(?P<layer>\d+)\.(?P<target>.+)\.lora_(?P<fa
 
 def write(folder: Path, adapter: Adapter, layout: ModelLayout, spec: ModelSpec, base_model: str) -> None:
     """Write the adapter; a folder of that name is replaced only once the new one is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _write(
+            Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)),
+            folder,
+            adapter,
+            layout,
+            spec,
+            base_model,
+        )
+    except (OSError, SafetensorError) as error:  # the latter is what a full disk is to safetensors
+        raise StoreError(f"the adapter cannot be written to {folder}: {error}") from error
+
+
+def _write(
+    partial: Path, folder: Path, adapter: Adapter, layout: ModelLayout, spec: ModelSpec, base_model: str
+) -> None:
     try:
         (partial / CONFIG).write_text(json.dumps(_config(adapter, layout, spec, base_model), indent=2, sort_keys=True))
         save_file(_tensors(adapter, layout), partial / WEIGHTS, metadata={"format": "pt"})
         partial.chmod(0o755)
         _swap(partial, folder)
-    except OSError as error:
-        raise StoreError(f"the adapter cannot be written to {folder}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
