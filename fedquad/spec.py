@@ -22,6 +22,7 @@ FORBID = {"extra": "forbid", "allow_inf_nan": False}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of what becomes a folder, a row of a table, a run in a UI
 NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : - (no slash, no space)"
 MOST_DEVICES, MOST_EXAMPLES, MOST_ROUNDS, MOST_ARMS, MOST_SEEDS = 10**7, 10**9, 10**7, 1000, 10_000
+MOST_NUMBER = 1e18  # of a method's parameter
 MOST_RANK, MOST_BATCH, MOST_TOKENS, MOST_THREADS = 2**16, 2**20, 2**20, 1024
 
 
@@ -272,6 +273,9 @@ class ArmSpec:
     def __post_init__(self) -> None:
         require(bool(self.method), "arms.method", self.method, "an arm has a method")
         require(bool(NAME.fullmatch(self.name)), "arms.label", self.name, NAMED)
+        for key, value in self.params.items():
+            is_in_range = isinstance(value, str) or abs(value) <= MOST_NUMBER
+            require(is_in_range, f"arms.params.{key}", value, f"a number is at most {MOST_NUMBER:g}, either way")
 
     @property
     def name(self) -> str:

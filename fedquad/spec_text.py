@@ -15,7 +15,6 @@ import yaml
 from fedquad.errors import SpecError, quoted, shown
 from fedquad.spec import CampaignSpec
 
-
 SPEC_BYTES = 2**20
 NUMBER = re.compile(
     r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
@@ -50,7 +49,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _one in (_Loader, _Dumper):
-    _one.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+0123456789"))  # type: ignore[no-untyped-call]
+    _one.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+0123456789"))
 
 
 def read_value(text: str, where: str) -> Any:
