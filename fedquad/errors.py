@@ -74,6 +74,20 @@ class ServiceError(FedquadError):
     exit_code = 12
 
 
+def shown(text: str, most: int = 200) -> str:
+    """What was found, fit for a line: printable, and cut where it is long."""
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(cut.split()))
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, fit for a line."""
+    try:
+        return shown(repr(value))
+    except (RecursionError, ValueError):  # ValueError: whole numbers beyond 4300 digits
+        return f"a {type(value).__name__} too large to show"
+
+
 def one_of(kind: str, found: str, known: tuple[str, ...] | list[str]) -> UnknownNameError:
     """Say that `found` is no such kind of thing, and which there are."""
-    return UnknownNameError(f"there is no {kind} {found!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    return UnknownNameError(f"there is no {kind} {quoted(found)}; there are: {', '.join(sorted(known)) or 'none'}")

@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from fedquad.errors import SpecError
+from fedquad.errors import SpecError, quoted, shown
 
 Scalar = bool | int | float | str
 Coverage = Literal["full", "paper"]
-FORBID = {"extra": "forbid"}
+FORBID = {"extra": "forbid", "allow_inf_nan": False}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of what becomes a folder, a row of a table, a run in a UI
 NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : - (no slash, no space)"
 MOST_DEVICES, MOST_EXAMPLES, MOST_ROUNDS, MOST_ARMS, MOST_SEEDS = 10**7, 10**9, 10**7, 1000, 10_000
+MOST_NUMBER = 1e18  # of a method's parameter
+MOST_RANK, MOST_BATCH, MOST_TOKENS, MOST_THREADS = 2**16, 2**20, 2**20, 1024
 
 
 def about(description: str, default: Any = None, factory: Any = None) -> Any:
@@ -33,7 +35,7 @@ def about(description: str, default: Any = None, factory: Any = None) -> Any:
 
 def require(holds: bool, key: str, found: object, rule: str) -> None:
     if not holds:
-        raise SpecError(f"{key} is {found!r}, but {rule}")
+        raise SpecError(f"{shown(key)} is {quoted(found)}, but {rule}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,12 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "model.name", self.name, "a model has a name")
-        require(self.rank >= 1, "model.rank", self.rank, "a LoRA rank is at least 1")
+        require(1 <= self.rank <= MOST_RANK, "model.rank", self.rank, f"a LoRA rank is 1 to {MOST_RANK}")
         require(self.alpha > 0, "model.alpha", self.alpha, "alpha is positive")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "it is a probability below 1")
-        require(self.max_length >= 4, "model.max_length", self.max_length, "at least 4 tokens are needed")
+        require(
+            4 <= self.max_length <= MOST_TOKENS, "model.max_length", self.max_length, f"it is 4 to {MOST_TOKENS} tokens"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +135,19 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         require(
-            self.steps is None or self.steps >= 1, "training.steps", self.steps, "a device trains at least one step"
+            self.steps is None or 1 <= self.steps <= MOST_EXAMPLES,
+            "training.steps",
+            self.steps,
+            f"a device trains at least one step and at most {MOST_EXAMPLES}",
         )
-        require(self.batch >= 1, "training.batch", self.batch, "a batch holds at least one example")
+        require(
+            1 <= self.batch <= MOST_BATCH, "training.batch", self.batch, f"a batch holds 1 to {MOST_BATCH} examples"
+        )
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "a learning rate is positive")
         require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
         require(self.clip >= 0, "training.clip", self.clip, "it is not negative")
-        require(self.threads >= 1, "training.threads", self.threads, "at least one thread is needed")
+        require(1 <= self.threads <= MOST_THREADS, "training.threads", self.threads, f"it is 1 to {MOST_THREADS}")
+        require(self.update_bound >= 0, "training.update_bound", self.update_bound, "it is not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +196,19 @@ class FleetSpec:
             "a fleet has at least one device",
         )
         require(self.size <= MOST_DEVICES, "fleet.boards", self.size, f"a fleet has at most {MOST_DEVICES} devices")
-        require(self.mode_rounds >= 1, "fleet.mode_rounds", self.mode_rounds, "a mode lasts at least one round")
+        require(
+            1 <= self.mode_rounds <= MOST_ROUNDS, "fleet.mode_rounds", self.mode_rounds, f"it is 1 to {MOST_ROUNDS}"
+        )
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
         require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
         require(self.deadline_seconds > 0, "fleet.deadline_seconds", self.deadline_seconds, "it is positive")
-        require(self.suspend_rounds >= 0, "fleet.suspend_rounds", self.suspend_rounds, "it is not negative")
+        require(
+            0 <= self.suspend_rounds <= MOST_ROUNDS,
+            "fleet.suspend_rounds",
+            self.suspend_rounds,
+            f"it is 0 to {MOST_ROUNDS}",
+        )
         without = sorted(set(self.boards) - set(self.pools))
         require(not self.pools or not without, "fleet.pools", dict(self.pools), f"it leaves out {', '.join(without)}")
 
@@ -225,6 +242,9 @@ class CostSpec:
     profile: str = about("A file that `fedquad profile` wrote, for `measured`.", "")
 
     def __post_init__(self) -> None:
+        for key, most in (("batch", MOST_BATCH), ("sequence", MOST_TOKENS)):
+            size = getattr(self, key)
+            require(size is None or 1 <= size <= most, f"cost.{key}", size, f"it is 1 to {most}")
         wants = "measured" in (self.quantization, self.memory)
         require(
             wants == bool(self.profile),
@@ -253,6 +273,9 @@ class ArmSpec:
     def __post_init__(self) -> None:
         require(bool(self.method), "arms.method", self.method, "an arm has a method")
         require(bool(NAME.fullmatch(self.name)), "arms.label", self.name, NAMED)
+        for key, value in self.params.items():
+            is_in_range = isinstance(value, str) or abs(value) <= MOST_NUMBER
+            require(is_in_range, f"arms.params.{key}", value, f"a number is at most {MOST_NUMBER:g}, either way")
 
     @property
     def name(self) -> str:
@@ -310,7 +333,7 @@ class CampaignSpec:
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
-        require(self.keep_every >= 0, "keep_every", self.keep_every, "it is not negative")
+        require(0 <= self.keep_every <= MOST_ROUNDS, "keep_every", self.keep_every, f"it is 0 to {MOST_ROUNDS}")
         target = self.target_accuracy
         require(target is None or 0 < target <= 1, "target_accuracy", target, "an accuracy lies in (0, 1]")
         require(

@@ -5,43 +5,75 @@ differences({"rounds": 10}, {"rounds": 20})      # ["rounds: 10 -> 20"]
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import yaml
 
-from fedquad.errors import SpecError
+from fedquad.errors import SpecError, quoted, shown
 from fedquad.spec import CampaignSpec
 
+SPEC_BYTES = 2**20
+NUMBER = re.compile(
+    r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
+)  # YAML 1.1 reads 3e-3 as text; people and other languages mean the number
+DATE = "tag:yaml.org,2002:timestamp"
+PLAIN = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))}
 
-class _WithoutAliases(yaml.SafeLoader):
-    """Refuses aliases: nested ones make gigabytes of a page of text, and what we write has none."""
+
+class _Loader(yaml.SafeLoader):
+    """Reads what JSON can hold, each key once. No aliases: nested ones make gigabytes of a page of text, and a loop has no end."""
+
+    yaml_constructors = {tag: made for tag, made in yaml.SafeLoader.yaml_constructors.items() if tag in PLAIN}  # noqa: RUF012
+    yaml_implicit_resolvers = {  # noqa: RUF012 - a date stays the text it is
+        first: [(tag, form) for tag, form in known if tag != DATE]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it holds an alias")
+            raise yaml.YAMLError("it holds an alias; write out what it stands for")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0][:100]!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
-def read_yaml(text: str, where: str, has_aliases: bool = True) -> dict[str, Any]:
-    """Parse a YAML mapping; `where` names the source in errors."""
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that would be read as a number."""
+
+
+for _one in (_Loader, _Dumper):
+    _one.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+0123456789"))
+
+
+def read_value(text: str, where: str) -> Any:
+    """Parse a YAML value; `where` names the source in errors."""
     try:
-        data = yaml.load(text, yaml.SafeLoader if has_aliases else _WithoutAliases)
+        return yaml.load(text, _Loader)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # of its constructors
-        raise SpecError(f"{where} holds a value that is none: {error}") from None
+        raise SpecError(f"{where} holds a value that is none: {shown(str(error))}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        why = " ".join(str(getattr(error, "problem", None) or error).split())  # some of its reasons have two lines
-        raise SpecError(f"{where}{line} is not YAML: {why}") from None
+        raise SpecError(f"{where}{line} is not YAML: {shown(str(getattr(error, 'problem', None) or error))}") from None
+
+
+def read_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse a YAML mapping; `where` names the source in errors."""
+    data = read_value(text, where)
     if not isinstance(data, dict):
         raise SpecError(f"{where} holds {type(data).__name__}, but a campaign is a mapping of settings")
     return data
 
 
 def write_yaml(spec: CampaignSpec) -> str:
-    return yaml.safe_dump(plain(spec), sort_keys=False, allow_unicode=True)
+    return yaml.dump(plain(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def plain(record: Any) -> Any:
@@ -58,18 +90,22 @@ def override(data: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[st
         for parent in parents:
             level = _arm(level, parent, key) if isinstance(level, list) else level.setdefault(parent, {})
             if not isinstance(level, dict | list):
-                raise SpecError(f"{key!r} cannot be set: {parent!r} is {level!r}, not a group of settings")
+                raise SpecError(
+                    f"{quoted(key)} cannot be set: {quoted(parent)} is {quoted(level)}, not a group of settings"
+                )
         if isinstance(level, list):
-            raise SpecError(f"{key!r} cannot be set: write {'.'.join(parents)}.LABEL.KEY")
+            raise SpecError(f"{quoted(key)} cannot be set: write {shown('.'.join(parents))}.LABEL.KEY")
         level[last] = value
     return result
 
 
 def _arm(arms: list[Any], name: str, key: str) -> Any:
     """The arm of that label or method in a plain spec."""
-    named = {known: arm for arm in arms for known in (arm.get("method"), arm.get("label")) if known}
+    groups = [arm for arm in arms if isinstance(arm, dict)]
+    named = {known: arm for arm in groups for known in (arm.get("method"), arm.get("label")) if isinstance(known, str)}
     if name not in named:
-        raise SpecError(f"{key!r} cannot be set: there is no arm {name!r}; there are: {', '.join(named)}")
+        there = shown(", ".join(named))
+        raise SpecError(f"{quoted(key)} cannot be set: there is no arm {quoted(name)}; there are: {there}")
     return named[name]
 
 

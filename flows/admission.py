@@ -6,12 +6,15 @@ The command line may name any path: who types there may read and run what they l
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from fedquad import discover
-from fedquad.errors import SpecError
+from fedquad.errors import SpecError, quoted
 from fedquad.spec import CampaignSpec
-from fedquad.store.campaign import home
+from fedquad.store.campaign import campaign, home
+from flows import edge
 
+ON_THE_HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 SPOOLED = re.compile(r"(device|survey)-\d{4,}\.safetensors")
 
 
@@ -22,12 +25,21 @@ def folders() -> list[Path]:
     return [Path(path).expanduser().resolve() for path in paths if path]
 
 
+def asked(spec: CampaignSpec | None, preset: str, name: str, **changes: Any) -> tuple[CampaignSpec, str]:
+    """What a form or the API asks for, and the campaign's name, both checked before anything is made or started."""
+    if spec is None:
+        spec = edge.described(preset, **changes, check=admit)
+    admit(spec)
+    edge.check_methods(spec)
+    return spec, campaign(name or preset).name
+
+
 def admit(spec: CampaignSpec) -> None:
     """Refuse a spec that would read or run something it has no business with."""
     for arm in spec.arms:
         if discover.is_file(arm.method):
             raise SpecError(
-                f"arms.method is {arm.method!r}, but through a form or the API methods are taken by name only; install it as a "
+                f"arms.method is {quoted(arm.method)}, but through a form or the API methods are taken by name only; install it as a "
                 f"package (entry point fedquad.strategies), or use the command line"
             )
     if spec.fleet.trace:
@@ -35,16 +47,30 @@ def admit(spec: CampaignSpec) -> None:
     for key, path in (("data.source", spec.data.source), ("cost.profile", spec.cost.profile)):
         if path:
             _check(key, path)
-    if spec.model.name.startswith((".", "/", "~")) or Path(spec.model.name).exists():
-        _check("model.name", spec.model.name)
+    _check_named("model.name", spec.model.name)
+    if not spec.data.source:  # whose name is then asked of the Hub's library, which takes folders too
+        _check_named("data.name", spec.data.name)
+
+
+def _check_named(key: str, name: str) -> None:
+    """Refuse what is neither a name, of the package's or the Hub's, nor a folder that may be read."""
+    if not ON_THE_HUB.fullmatch(name) or os.path.exists(name):
+        _check(key, name)
 
 
 def _check(key: str, path: str) -> None:
-    found = Path(path).expanduser().resolve()
+    try:
+        found = Path(path).expanduser().resolve()
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # too long, with a NUL, of a user that is not there, a loop of links
+        raise SpecError(f"{key} is {quoted(path)}, which is no path: {error}") from None
     allowed = folders()
     if not any(found.is_relative_to(folder) for folder in allowed):
         raise SpecError(
-            f"{key} is {path!r}, but through a form or the API folders lie below {', '.join(map(str, allowed))} (FEDQUAD_FOLDERS)"
+            f"{key} is {quoted(path)}, but through a form or the API folders lie below {', '.join(map(str, allowed))} (FEDQUAD_FOLDERS)"
         )
 
 

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 from fedquad import discover
 from fedquad.errors import ArmFailedError
 from fedquad.spec import CampaignSpec
-from flows import admission, edge, watch
+from flows import admission, watch
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
@@ -52,21 +52,13 @@ async def campaign(
         until: Stop every arm after this round.
     """
     check_api(PREFECT_API_URL.value())
-    is_ours = CURRENT.get(None) is not None  # `launch.run` opens a session before the flow; a worker does not
-    spec = spec or edge.described(
-        preset.value,
-        methods=methods,
-        rounds=rounds,
-        seeds=seeds,
-        settings=settings,
-        check=None if is_ours else admission.admit,
-    )
-    name = name or preset.value
+    session = CURRENT.get(None)  # `launch.run` opens one before the flow, for a spec that is checked; a worker does not
+    if session is None or spec is None:
+        changes = {"methods": methods, "rounds": rounds, "seeds": seeds, "settings": settings}
+        spec, name = admission.asked(spec, preset.value, name, **changes)
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.over(runtime.flow_run.id, f"campaign {name}"))
-        session = CURRENT.get(None)
-        if session is None:  # started by a worker; `launch.run` opens one before the flow
-            admission.admit(spec)
+        if session is None:
             session = await stack.enter_async_context(opened(spec, name))
             stack.enter_context(current(session))
         session.tracker = Tracker(session.folder, spec)

@@ -5,20 +5,16 @@
 Values of --set are read as YAML and typed by the spec. All that is wrong ends in one line, the key before the fault.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedquad import discover
-from fedquad.errors import SpecError
-from fedquad.spec import CampaignSpec
-from fedquad.spec_text import keys, override, read_yaml
+from fedquad.errors import SpecError, quoted, shown
+from fedquad.spec import CampaignSpec, require
+from fedquad.spec_text import SPEC_BYTES, keys, override, read_value, read_yaml
 
-NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 SHOWN_ERRORS = 4
 
 
@@ -74,7 +70,7 @@ def typed(data: Mapping[str, Any]) -> CampaignSpec:
     from pydantic import TypeAdapter, ValidationError  # 80 ms that `--help` can do without
 
     try:
-        return TypeAdapter(CampaignSpec).validate_python(_numbers(data))
+        return TypeAdapter(CampaignSpec).validate_python(data)
     except ValidationError as error:
         faults = [_fault(fault) for fault in error.errors()]
         more = [f"and {len(faults) - SHOWN_ERRORS} more"] if len(faults) > SHOWN_ERRORS else []
@@ -86,17 +82,24 @@ def check_methods(spec: CampaignSpec) -> None:
     for arm in spec.arms:
         try:
             discover.strategy(arm.method, arm.params)
-        except (TypeError, ValueError) as error:
-            raise error if isinstance(error, SpecError) else SpecError(f"arm {arm.name!r}: {error}") from error
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise (
+                error if isinstance(error, SpecError) else SpecError(f"arm {arm.name!r}: {shown(str(error))}")
+            ) from error
 
 
 def _text(source: str) -> tuple[str, str]:
     if not _is_file(source):
         return discover.preset(source), f"preset {source}"
     try:
-        return Path(source).read_text(encoding="utf-8"), source
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        with open(source, "rb") as file:
+            data = file.read(SPEC_BYTES + 1)
+        require(len(data) <= SPEC_BYTES, source, f"over {SPEC_BYTES} bytes", "a campaign is no longer than that")
+        return data.decode("utf-8"), source
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"{shown(source)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _is_file(source: str) -> bool:
@@ -106,14 +109,14 @@ def _is_file(source: str) -> bool:
 def _arms(methods: Sequence[str], described: Any) -> list[dict[str, Any]]:
     """The arms asked for; one that the file describes, by label or method, keeps its parameters."""
     arms = [arm for arm in described if isinstance(arm, dict)] if isinstance(described, list) else []
-    known = {name: arm for key in ("method", "label") for arm in arms if (name := arm.get(key))}
+    known = {name: arm for key in ("method", "label") for arm in arms if isinstance(name := arm.get(key), str)}
     return [known.get(method, {"method": method}) for method in methods]
 
 
 def _listed(option: str, text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise SpecError(f"{option} is {text!r}, but it is a list like a,b without empty places")
+        raise SpecError(f"{option} is {quoted(text)}, but it is a list like a,b without empty places")
     return names
 
 
@@ -121,41 +124,28 @@ def _whole(option: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise SpecError(f"{option} holds {text!r}, but whole numbers are needed") from None
+        raise SpecError(f"{option} holds {quoted(text)}, but whole numbers are needed") from None
 
 
 def _assignment(setting: str) -> tuple[str, Any]:
     key, equals, value = setting.partition("=")
     if not equals or not all(key.split(".")):
-        raise SpecError(f"--set {setting!r} is not of the form key.path=value")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"--set {key}: {value!r} is not YAML: {getattr(error, 'problem', None) or 'no value'}"
-        ) from None
-
-
-def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads 3e-3 as text; people and other languages mean the number."""
-    if isinstance(value, Mapping):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return float(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+        raise SpecError(f"--set {quoted(setting)} is not of the form key.path=value")
+    return key, read_value(value, f"--set {shown(key)}: {quoted(value)}")
 
 
 def _fault(fault: Mapping[str, Any]) -> str:
     """One pydantic error as `key: what is wrong`."""
-    path = [str(part) for part in fault["loc"] if part != "[key]"]
-    key, found = ".".join(path), fault["input"]
+    is_unknown = fault["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+    path = [str(part) for part in fault["loc"] if part != "[key]" or is_unknown]
+    key, found = shown(".".join(path)), quoted(fault["input"])
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if is_unknown:
         return f"{key}: there is no such setting; {_alternatives(path)}"
     if fault["type"] in ("dataclass_type", "dataclass_exact_type", "mapping_type", "dict_type"):
-        return f"{key or 'a campaign'}: a group of settings is needed, not {found!r}"
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {found!r}"
+        return f"{key or 'a campaign'}: a group of settings is needed, not {found}"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {found}"
 
 
 def _alternatives(path: Sequence[str]) -> str:

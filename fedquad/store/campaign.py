@@ -17,14 +17,13 @@ from typing import Any
 
 from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
 from fedquad.rounds import facts
-from fedquad.spec import NAME, NAMED, CampaignSpec
-from fedquad.spec_text import differences, plain, read_yaml, write_yaml
+from fedquad.spec import NAME, NAMED, CampaignSpec, require
+from fedquad.spec_text import SPEC_BYTES, differences, plain, read_yaml, write_yaml
 from fedquad.store import exports, files, lock, rewind
 from fedquad.store.arm import ArmFolder
 from fedquad.store.progress import Progress, is_finished
 from fedquad.store.shape import typed
 
-SPEC_BYTES = 2**20
 SPEC_SHAPE: dict[str, Any] = {
     "arms": [{"method": str, "label": str, "params": dict}],
     "seeds": [int],
@@ -71,7 +70,7 @@ class CampaignFolder:
         """The spec as plain data; turning it into a CampaignSpec is the edge's."""
         path = self.path / "spec.yaml"
         try:
-            spec = read_yaml(files.read_bytes(path, SPEC_BYTES).decode("utf-8"), str(path), has_aliases=False)
+            spec = read_yaml(files.read_bytes(path, SPEC_BYTES).decode("utf-8"), str(path))
         except (UnicodeDecodeError, SpecError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         return typed(spec, SPEC_SHAPE, path)  # type: ignore[no-any-return]
@@ -164,7 +163,14 @@ class CampaignFolder:
             if self.exists():
                 self.refuse_other_spec(spec)
             else:
-                files.write_bytes(self.path / "spec.yaml", write_yaml(spec).encode())
+                text = write_yaml(spec).encode()
+                require(
+                    len(text) <= SPEC_BYTES,
+                    "the campaign",
+                    f"{len(text)} bytes of YAML",
+                    f"it has at most {SPEC_BYTES}",
+                )
+                files.write_bytes(self.path / "spec.yaml", text)
             yield
 
     def refuse_other_spec(self, spec: CampaignSpec) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedquad import discover
-from fedquad.errors import SpecError, StoreError
+from fedquad.errors import SpecError, StoreError, quoted
 from fedquad.fleets import trace
 from fedquad.rounds import adapters
 from fedquad.spec import CostSpec, FleetSpec
@@ -46,9 +46,9 @@ def read(path: str, key: str) -> str:
     """The text of a file that the setting `key` names."""
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SpecError(
-            f"{key} names {path!r}, which cannot be read: {getattr(error, 'strerror', None) or error}"
+            f"{key} names {quoted(path)}, which cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
 
 
@@ -58,3 +58,5 @@ def read_json(path: str, key: str) -> Any:
         return json.loads(read(path, key))
     except json.JSONDecodeError as error:
         raise SpecError(f"{key}: {path} line {error.lineno} is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise SpecError(f"{key}: {path} holds a value that is none: {error}") from None
