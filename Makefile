@@ -37,7 +37,7 @@ test: lint
 	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
 
 bench: setup
-	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/long_campaign.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 # Simulated rounds with every kind of fault, and damaged answers, folders and specs: as many as one likes.
 soak: setup
@@ -46,6 +46,7 @@ soak: setup
 fuzz: setup
 	$(BIN)/python -m benchmarks.malformed --cases $(or $(CASES),1000000) --seed $(or $(SEED),0)
 	$(BIN)/python -m benchmarks.damage --cases $(or $(CASES),10000) --seed $(or $(SEED),0)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/pytest tests/test_fuzz_spec.py tests/test_fuzz_api.py tests/test_campaign_machine.py -o timeout=0
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
