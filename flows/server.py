@@ -34,7 +34,8 @@ def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies (Linux; elsewhere nothing happens)."""
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # which this process may have blocked (flows/stops.py)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # asked politely it may wait for a task that never ends
+        # Killed, not asked to end: Prefect's server may then wait for ever for a task of its own.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class TemporaryServer:
