@@ -16,9 +16,7 @@ from fedquad.errors import SpecError, quoted, shown
 from fedquad.spec import CampaignSpec
 
 SPEC_BYTES = 2**20
-NUMBER = re.compile(
-    r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
-)  # YAML 1.1 reads 3e-3 as text; people and other languages mean the number
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 reads 3e-3 as text; people mean the number
 DATE = "tag:yaml.org,2002:timestamp"
 PLAIN = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))}
 

@@ -61,11 +61,7 @@ def _check_named(key: str, name: str) -> None:
 def _check(key: str, path: str) -> None:
     try:
         found = Path(path).expanduser().resolve()
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # too long, with a NUL, of a user that is not there, a loop of links
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, of no user, a loop of links
         raise SpecError(f"{key} is {quoted(path)}, which is no path: {error}") from None
     allowed = folders()
     if not any(found.is_relative_to(folder) for folder in allowed):

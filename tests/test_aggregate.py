@@ -74,3 +74,12 @@ def test_the_mean_does_not_depend_on_who_comes_first_beyond_rounding(fills: list
     ]
     expected = 1 + np.mean([0.1, 0.25, -3.7, 1e-4, 88.0])
     np.testing.assert_allclose(merge(start, answers).layers[1]["q"].a, expected, rtol=1e-6)
+
+
+def test_holders_that_weigh_nothing_leave_a_layer_as_it_is() -> None:
+    start, both = adapter(fill=10), assignment(0, (0, 1))
+    nothing = aggregate.Weights(layers={0: 0.0, 1: 1.0}, head=1.0)
+    totals = aggregate.total(start, [(both, answer(both, start, 3.0))], lambda assignment, report: nothing)
+    for merged in (aggregate.mean(start, totals), aggregate.zero_padded(start, totals)):
+        assert (merged.layers[0]["q"].a == 10).all()
+        assert (merged.layers[1]["q"].a == 11 + 3).all()

@@ -128,3 +128,10 @@ def test_a_device_whose_probe_failed_selects_by_the_others_mean() -> None:
         [False, True, True],
         [False] * 3,
     ]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_probes_are_compared_with_their_mean_whatever_their_size(size: float) -> None:
+    squares = size * np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.3]])
+    there = replace(statuses([1] * 2), signals={layersel.SIGNAL: squares})
+    np.testing.assert_allclose(layersel.probed(there, np.arange(2), None, 3), squares / squares.mean())

@@ -34,14 +34,8 @@ def write(folder: Path, adapter: Adapter, layout: ModelLayout, spec: ModelSpec, 
     """Write the adapter; a folder of that name is replaced only once the new one is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _write(
-            Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)),
-            folder,
-            adapter,
-            layout,
-            spec,
-            base_model,
-        )
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        _write(partial, folder, adapter, layout, spec, base_model)
     except (OSError, SafetensorError) as error:  # the latter is what a full disk is to safetensors
         raise StoreError(f"the adapter cannot be written to {folder}: {error}") from error
 
