@@ -1,6 +1,6 @@
 """Kill a real campaign with SIGKILL at random moments and at the rename that commits a round; resume it; compare.
 
-    python -m benchmarks.kills --kills 100 --seed 0      # about half an hour on two cores; writes kills.csv
+    python -m benchmarks.kills --kills 100 --seed 0      # about half an hour on two cores, two at a time; writes kills.csv
 
 A kill takes the command line's own process, at a moment drawn between its start and the time that a whole run takes; what it started
 has to be gone soon after. Each campaign is then resumed to its end, and has to have the states and exports of one that nobody killed.
@@ -9,17 +9,21 @@ has to be gone soon after. Each campaign is then resumed to its end, and has to 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import arguments, record
 
 FEDQUAD = str(Path(sys.executable).with_name("fedquad"))
+NAME = "short"
+ARM = f"campaigns/{NAME}/arms/fedlora:oracle-s0"
 YAML = """
 data: {train: 64, validation: 16, test: 16}
 fleet: {boards: {jetson-tx2: 2}}
@@ -47,10 +51,16 @@ class Trial:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / "runs"
-        folder.mkdir(parents=True)
-        (folder / "short.yaml").write_text(YAML)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{NAME}.yaml").write_text(YAML)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}
         self.environment = {**clean, "FEDQUAD_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
+
+    def copied(self, name: str) -> "Trial":
+        """The same beside it, as it stands."""
+        to = self.folder.with_name(name)
+        shutil.copytree(self.folder, to, symlinks=True)
+        return Trial(to)
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
@@ -61,7 +71,7 @@ class Trial:
 
     def finish(self) -> dict[str, Any]:
         """Run it to its end, whatever there is of it."""
-        process = self.start("campaign", "run", "short.yaml", "--json")
+        process = self.start("campaign", "run", f"{NAME}.yaml", "--json")
         out, err = process.communicate(timeout=300)
         if process.returncode:
             raise AssertionError(f"it does not go on: {err[-500:]}")
@@ -70,7 +80,7 @@ class Trial:
 
     def facts(self) -> dict[str, Any]:
         """What a campaign comes to: its states, and which of them its exports are of."""
-        arm = self.home / "campaigns" / "short" / "arms" / "fedlora:oracle-s0"
+        arm = self.home / ARM
         lines = [json.loads(line) for line in (arm / "rounds.jsonl").read_text().splitlines()]
         notes = {
             name: json.loads((arm / name / "fedquad.json").read_text())["state_digest"] for name in ("adapter", "best")
@@ -78,7 +88,7 @@ class Trial:
         return {"states": [line["state_digest"] for line in lines], **notes}
 
     def killed_after(self, seconds: float) -> None:
-        process = self.start("campaign", "run", "short.yaml")
+        process = self.start("campaign", "run", f"{NAME}.yaml")
         time.sleep(seconds)
         self.kill(process)
 
@@ -90,7 +100,7 @@ class Trial:
         process = self.start(
             "campaign",
             "run",
-            "short.yaml",
+            f"{NAME}.yaml",
             PYTHONPATH=path,
             KILL_MOMENT=moment,
             KILL_AT=f"state/round-{number:04d}.json",
@@ -122,27 +132,37 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def attempt(number: int, dice: random.Random, took: float, folder: Path) -> tuple[int, dict[str, Any]]:
+    """Kill one campaign, one of five at a commit's rename; the rounds it had then, and what it came to in the end."""
+    trial = Trial(folder / f"kill-{number}")
+    if number % 10 < 2:
+        trial.killed_at_rename(dice.randint(1, 4), ("before", "after")[number % 2])
+    else:
+        trial.killed_after(dice.uniform(0.3, 1.0) * took)
+    lines = trial.home / ARM / "rounds.jsonl"
+    rounds = len(lines.read_text().splitlines()) if lines.exists() else 0
+    trial.finish()
+    found = trial.facts()
+    shutil.rmtree(trial.folder)
+    return rounds, found
+
+
 def run(kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Kill so many campaigns, one of ten at a commit's rename; returns what came of them."""
-    dice, whole = random.Random(seed), Trial(folder / "whole")
-    began = time.monotonic()
-    whole.finish()
-    took, wanted = time.monotonic() - began, whole.facts()
-    same, rounds = 0, []
-    for number in range(kills):
-        trial = Trial(folder / f"kill-{number}")
-        if number % 10 < 2:
-            trial.killed_at_rename(dice.randint(1, 4), ("before", "after")[number % 2])
-        else:
-            trial.killed_after(dice.uniform(0.3, 1.0) * took)
-        lines = trial.home / "campaigns" / "short" / "arms" / "fedlora:oracle-s0" / "rounds.jsonl"
-        rounds.append(len(lines.read_text().splitlines()) if lines.exists() else 0)
-        trial.finish()
-        same += trial.facts() == wanted
+    """Kill so many campaigns, two at a time; returns what came of them."""
+    with ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        wholes = [Trial(folder / f"whole-{number}") for number in range(2)]
+        list(pool.map(Trial.finish, wholes))
+        took, wanted = time.monotonic() - began, wholes[0].facts()
+        if wholes[1].facts() != wanted:
+            raise AssertionError("two campaigns that nobody killed differ")
+        dice = [random.Random(f"{seed}/{number}") for number in range(kills)]
+        found = list(pool.map(lambda number: attempt(number, dice[number], took, folder), range(kills)))
+    rounds = [one for one, _ in found]
     return {
         "kills": kills,
         "seed": seed,
-        "same_states_and_exports": same,
+        "same_states_and_exports": sum(facts == wanted for _, facts in found),
         "killed_before_the_first_round": rounds.count(0),
         "killed_between": sum(0 < one < 4 for one in rounds),
         "whole_run_seconds": round(took, 1),

@@ -2,10 +2,11 @@
 
     python -m benchmarks.long_campaign --rounds 2000     # about half an hour on two cores; writes long_campaign.csv
 
-A row for every so many rounds: CPU seconds a round of the campaign's own process, of Prefect's server and of the training processes,
-what the campaign's process holds in memory, and how large the databases and the campaign's folder are. Linux only: all is read in /proc.
+A row for every so many rounds: CPU seconds a round of the campaign's own process, of Prefect's server and of the training processes
+(which do the same work every round: they tell how fast the machine was meanwhile), what the campaign's process holds in memory, and how large the databases and the campaign's folder are. Linux only: all is read in /proc.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def run(folder: Path, rounds: int, every: int) -> Iterator[dict[str, Any]]:
                     **{f"{role}_cpu": round((spent[role] - before[role]) / (done - last), 4) for role in ROLES},
                     "campaign_mb": round(_resident(process.pid) / 1e6, 1),
                     "prefect_kb": _size(home / "prefect") // 1000,
-                    "mlflow_kb": _size(home, "mlflow.db*") // 1000,
+                    "mlflow_kb": sum(path.stat().st_size for path in home.glob("mlflow.db")) // 1000,
                     "folder_kb": _size(home / "campaigns") // 1000,
                 }
                 last, before = done, spent
@@ -106,13 +107,13 @@ def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _size(folder: Path, pattern: str = "**/*") -> int:
+def _size(folder: Path) -> int:
+    """Bytes of all files in it; one that goes while it is looked at has none."""
     total = 0
-    for path in folder.glob(pattern):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 

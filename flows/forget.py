@@ -5,8 +5,6 @@ came to stands in the campaign's folder for ever. A Prefect server of the user's
 its owner's to say (PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED).
 """
 
-import contextlib
-
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.context import FlowRunContext
@@ -15,17 +13,18 @@ from tasks.session import Arm
 
 
 async def forget(arm: Arm, client: PrefectClient) -> None:
-    """Delete the records of the rounds whose tensors are gone; a server that cannot, or is out of reach, keeps them."""
+    """Delete the records of the rounds whose tensors are gone; a server that has no such request keeps them."""
     if context := FlowRunContext.get():
         for held in (context.run_results, context.task_run_assets):  # by every task until the flow ends: 20 kB a round
             held.clear()
     old = [number for number in arm.records if number < arm.number and number not in arm.folder.kept]
-    gone = [arm.records.pop(number) for number in old]
-    if not gone:
-        return
-    ids = {
-        "task_runs": [str(id) for records in gone for id in records.task_runs],
-        "artifacts": [str(id) for records in gone for id in records.artifacts],
-    }
-    with contextlib.suppress(httpx.HTTPError):
-        await client.request("POST", "/fedquad/forget", json=ids)  # type: ignore[arg-type]  # not one of Prefect's own
+    for number in old:
+        records = arm.records[number]
+        ids = {"task_runs": [str(id) for id in records.task_runs], "artifacts": [str(id) for id in records.artifacts]}
+        try:
+            await client.request("POST", "/fedquad/forget", json=ids)  # type: ignore[arg-type]  # not one of Prefect's own
+        except httpx.HTTPStatusError:
+            pass  # it has no such request
+        except httpx.HTTPError:
+            return  # out of reach: again after the next round
+        del arm.records[number]

@@ -196,6 +196,12 @@ def test_what_lies_in_an_answers_way_goes(tmp_path: Path) -> None:
             spool.put("device", 1, b"{}")
             assert (spool.path / "device-0001.json").read_bytes() == b"{}"
     assert (tmp_path / "precious").read_text() == "mine"
+    spool.clear()
+    (tmp_path / "elsewhere").mkdir()
+    spool.path.symlink_to(tmp_path / "elsewhere")
+    spool.clear()
+    spool.put("device", 1, b"{}")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_read_beyond_what_was_measured(
@@ -326,6 +332,33 @@ def test_who_is_refused_twice_running_sits_out_if_the_fleet_is_so_strict() -> No
         ]
         state = rounds.finish_round(made, state, plan, sent, updates, two, quorum=0.5).state
     assert [2 in who for who in asked_of] == [True, True, False, False, True, True]
+
+
+def test_an_answer_to_a_survey_that_is_refused_counts_as_well() -> None:
+    state, two = begun(LIKE), replace(KNOWN, layers=2, suspend_rounds=2)
+    asks = replace(
+        strategy("fedlora"),
+        survey=lambda s, there, w: tuple(replace(planned(d), steps=0) for d in there.participants),
+        plan=lambda s, there, w, r: (planned(0),),
+    )
+    asked_of = []
+    for _ in range(5):
+        there = rounds.without_suspended(statuses([10**12] * 3), state)
+        asked_of.append(there.participants)
+        wanted = rounds.plan_survey(asks, state, there, two)
+        probed = [
+            wire.failed(a.device, 1, SENT, "not as asked", 1.0, is_refused=a.device == 2)
+            if a.device
+            else answered(a, LIKE, 0.0)
+            for a, _ in wanted
+        ]
+        there, probes = rounds.surveyed(there, wanted, probed)
+        plan = rounds.plan_round(asks, state, there, two, seed=0, surveyed=probes)
+        update = answered(planned(0), state.adapter, 1e-6, round=plan.round)
+        sent = {0: adapters.digest(state.adapter)}
+        state = rounds.finish_round(asks, state, plan, sent, [replace(update, based_on=sent[0])], two, quorum=0.5).state
+    assert [2 in who for who in asked_of] == [True, True, False, False, True]
+    assert all(1 in who for who in asked_of), "one that was lost is not one that was refused"
 
 
 def test_an_update_that_changes_between_two_readings_is_left_out_after_all(tmp_path: Path) -> None:

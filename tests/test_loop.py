@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tiny import KINDS, a_trainee, an_adapter, an_assignment, batch_of, examples
 from fedquad.learn.configure import configure
 from fedquad.learn.evaluate import accuracy, evaluate
 from fedquad.learn.loop import train
+from fedquad.learn.optimizer import Optimizer
+from fedquad.learn.work import Failed, changes
 from fedquad.rounds import adapters
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Local, Lora
@@ -167,6 +170,13 @@ def test_one_weight_that_is_not_finite_is_a_failed_update(trainee):
     fresh = adapters.initial(trainee.layout, 4, 0)  # B is zero: A gets no gradient, and stays finite
     update = a_round(trainee, an_assignment(steps=1, learning_rate=1e39), fresh)
     assert "its weights are not finite after 1 steps" in update.report.failure
+
+
+def test_one_number_of_a_tensor_is_enough():
+    learned = torch.nn.Parameter(torch.tensor([1.0, math.inf]))
+    work, optimizer = SimpleNamespace(assignment=an_assignment(steps=7)), Optimizer([learned], [learned], 0.1, 0.0)
+    with pytest.raises(Failed, match="not finite after 7 steps"):
+        changes(work, optimizer)
 
 
 def tail(adapter: Adapter, start: int) -> float:

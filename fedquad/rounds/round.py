@@ -33,6 +33,7 @@ class Probe:
     estimate: CostEstimate
     seconds: float
     failure: str = ""
+    is_refused: bool = False  # of those that failed: not lost, but not let in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -166,7 +167,8 @@ def surveyed(
     probes = []
     for (assignment, estimate), update in zip(asked, updates, strict=True):
         report = update.report
-        probes.append(Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure))
+        probe = Probe(assignment=assignment, estimate=estimate, seconds=report.seconds, failure=report.failure)
+        probes.append(replace(probe, is_refused=update.is_refused))
         for name, values in update.signals.items():
             table = signals.setdefault(name, np.full((len(statuses), len(values)), np.nan))
             table[assignment.device] = values
@@ -234,7 +236,7 @@ def finish_round(
         after = _next(strategy, state, merged, plan, ledger, timing)
         if rests:
             after = replace(after, mean_seconds=state.mean_seconds)
-    after = _watched(after, plan.round, ledger, world.suspend_rounds)
+    after = _watched(after, plan, ledger, world.suspend_rounds)
     return Outcome(
         state=after,
         timing=timing,
@@ -267,14 +269,15 @@ def _next(
     )
 
 
-def _watched(state: ServerState, number: int, ledger: Ledger, suspend_rounds: int) -> ServerState:
+def _watched(state: ServerState, plan: Plan, ledger: Ledger, suspend_rounds: int) -> ServerState:
     """Count who was refused; whoever was in two rounds running sits out the next ones, if the fleet is to be so strict."""
+    refused = ledger.refused | {probe.assignment.device for probe in plan.survey if probe.is_refused}
     offences, suspended = state.offences.copy(), state.suspended.copy()
     offences[[one.assignment.device for one in ledger.accepted]] = 0
-    for device in ledger.refused:
+    for device in refused:
         offences[device] += 1
         if suspend_rounds and offences[device] >= OFFENCES:
-            offences[device], suspended[device] = 0, number + suspend_rounds
+            offences[device], suspended[device] = 0, plan.round + suspend_rounds
     return replace(state, offences=offences, suspended=suspended)
 
 

@@ -22,6 +22,9 @@ class Spool:
     path: Path
 
     def clear(self) -> None:
+        """Begin anew in a folder of its own; a link laid in its place goes, and what it leads to stays."""
+        if self.path.is_symlink():
+            files.remove(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def send(self, adapter: Adapter) -> tuple[str, str]:
