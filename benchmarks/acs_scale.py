@@ -3,9 +3,9 @@
     python -m benchmarks.acs_scale            # writes acs_scale.csv
     python -m benchmarks.acs_scale --json     # prints [{"devices": ..., "seconds": ..., "megabytes": ...}]
 
-24 layers, the default rule after its first round; `draw_seconds` is the drawing of the fleet's statuses before it.
-Each size runs in a process of its own on one core; seconds are the median of five, megabytes what the process's peak
-grew by, fleet included.
+24 layers, the default rule after its first round; `paced_seconds` are those of the rule `paced` and of dealing its steps,
+`draw_seconds` those of drawing the fleet's statuses before it. Each size runs in a process of its own on one core;
+seconds are the median of five, megabytes what the process's peak grew by, fleet included.
 """
 
 import resource
@@ -23,7 +23,7 @@ from fedquad import discover
 from fedquad.fleets import fleet
 from fedquad.prices.cost import cost_model
 from fedquad.prices.shapes import SHAPES
-from fedquad.rounds import acs
+from fedquad.rounds import acs, paced
 from fedquad.spec import CostSpec, FleetSpec, ModelSpec, TrainingSpec
 
 SIZES = (10**2, 10**3, 10**4, 10**5, 10**6)
@@ -43,10 +43,19 @@ def measure(size: int) -> dict[str, Any]:
     first = acs.decide(acs.Settings(), known, cost.constants, np.ones(cost.layers), 0.0)
     mean = float(first.seconds.mean())
     choosing = [timed(lambda: acs.decide(acs.Settings(), known, cost.constants, norms, mean)) for _ in range(REPEATS)]
+    megabytes = round(peak_megabytes() - before, 1)
+    asked = np.full(size, 123)
+    traffic = np.zeros(size)
+
+    def pace() -> None:
+        chosen = acs.decide(acs.Settings(rule="paced"), known, cost.constants, norms, mean)
+        paced.deal(int(asked.sum()), chosen.seconds / asked, traffic, *paced.bounds(asked, 0.25, 8.0))
+
     return {
         "devices": size,
         "seconds": round(statistics.median(choosing), 5),
-        "megabytes": round(peak_megabytes() - before, 1),
+        "paced_seconds": round(statistics.median(timed(pace) for _ in range(REPEATS)), 5),
+        "megabytes": megabytes,
         "draw_seconds": round(statistics.median(drawing), 5),
     }
 

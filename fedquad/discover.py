@@ -17,9 +17,11 @@ from typing import Any
 
 from fedquad.errors import MethodError, SpecError, UnknownNameError, one_of
 from fedquad.fleets.boards import Board
+from fedquad.rounds.paced import paced
 from fedquad.rounds.strategy import Strategy
 
 ENTRY_POINTS = "fedquad.strategies"
+PACED = "paced"  # a variant that every method has: its own plan, with steps by time
 
 
 def modules(package: str) -> tuple[str, ...]:
@@ -90,12 +92,14 @@ def _name(method: str) -> str:
 def strategy(method: str, params: Mapping[str, Any] | None = None) -> Strategy:
     """Make the strategy that `fedlora:oracle` names, with its hyper-parameters."""
     name, _, variant = method.rpartition(":") if ":" in method else (method, "", "")
-    make = _maker(name)
-    if variant and (known := variants(name)) and variant not in known:
-        raise one_of(f"variant of {name}", variant, known)
+    make, known = _maker(name), variants(name)
+    if variant == PACED and PACED not in known:
+        return paced(strategy(name, params))
+    if variant and known and variant not in known:
+        raise one_of(f"variant of {name}", variant, (*known, PACED))
     accepted = [p for p in inspect.signature(make).parameters if p != "variant"]
     if "variant" not in inspect.signature(make).parameters and variant:
-        raise UnknownNameError(f"method {name!r} has no variants, but {variant!r} was asked for")
+        raise UnknownNameError(f"method {name!r} has no variant but {PACED!r}, and {variant!r} was asked for")
     for key in params or {}:
         if key not in accepted:
             raise SpecError(f"method {name!r} has no parameter {key!r}; it has: {', '.join(accepted) or 'none'}")

@@ -127,6 +127,10 @@ class TrainingSpec:
         "An update that moved a layer over so many times as far a step as the others' median is refused; 0 means never.",
         100.0,
     )
+    least_steps: float = about(
+        "Fewest steps of a device whose method deals steps by time (`:paced`), as a share of those it is asked.", 0.25
+    )
+    most_steps: float = about("Most steps of such a device, as a multiple of those it is asked.", 8.0)
     padding: Literal["max", "longest"] = about(
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
@@ -147,6 +151,10 @@ class TrainingSpec:
         require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
         require(self.clip >= 0, "training.clip", self.clip, "it is not negative")
         require(1 <= self.threads <= MOST_THREADS, "training.threads", self.threads, f"it is 1 to {MOST_THREADS}")
+        require(
+            0 < self.least_steps <= 1, "training.least_steps", self.least_steps, "it lies above 0, and at 1 at most"
+        )
+        require(1 <= self.most_steps <= 1000, "training.most_steps", self.most_steps, "it is 1 to 1000")
         require(self.update_bound >= 0, "training.update_bound", self.update_bound, "it is not negative")
 
 

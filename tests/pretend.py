@@ -15,7 +15,11 @@ from fedquad.types import Adapter, Assignment, Lora, Report, ServerState, Status
 
 COST = pricing()
 LAYERS = COST.layers
-METHODS = [f"{m}:{v}" if v else m for m in discover.strategies() for v in discover.variants(m) or ("",)]
+METHODS = [
+    f"{name}:{variant}" if variant else name
+    for name in discover.strategies()
+    for variant in dict.fromkeys((*(discover.variants(name) or ("",)), discover.PACED))
+]
 Device = Callable[[Assignment, Adapter, int], Update]
 
 

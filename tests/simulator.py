@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from fleet_of_three import layout, statuses
+from pretend import METHODS
 from safetensors.numpy import save
 
 from fedquad import discover, rng, wire
@@ -35,7 +36,6 @@ from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Lora, Report, ServerState, Statuses, Update
 from tasks.round import Steps, play
 
-METHODS = [f"{m}:{v}" if v else m for m in discover.strategies() for v in discover.variants(m) or ("",)]
 FAULTS = ("lost", "late", "cut", "flipped", "nan", "huge", "stale", "foreign", "twice", "clock", "liar")
 STOPS = ("kill", "full")
 STEPS = ("collect", "survey", "configure", "dispatch", "aggregate", "evaluate", "record")

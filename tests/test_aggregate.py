@@ -47,6 +47,28 @@ def test_examples_can_weigh() -> None:
     assert (merged.layers[1]["q"].b == 1 + 3).all()
 
 
+def test_steps_can_weigh() -> None:
+    start = adapter()
+    few, many = assignment(0, (1,), steps=2), assignment(1, (1,), steps=6)
+    answers = [(few, answer(few, start, 0.0)), (many, answer(many, start, 4.0))]
+    merged = merge(start, answers, aggregate.by_steps)
+    assert (merged.layers[1]["q"].b == 1 + 3).all()
+    assert (merged.head["classifier.weight"] == 3).all()
+
+
+def test_per_length_nobody_pulls_further_for_having_taken_more_steps() -> None:
+    """FedNova by its definition, over each layer's own holders: the mean length times the mean of the deltas per length."""
+    start = adapter()
+    few, many = assignment(0, (0, 1), steps=2), assignment(1, (1,), steps=6)
+    answers = [(few, answer(few, start, 1.0)), (many, answer(many, start, 9.0))]
+    merged = merge(start, answers, aggregate.per_length(aggregate.uniform))
+    np.testing.assert_allclose(merged.layers[0]["q"].a, 1, rtol=1e-6)  # one holder: its own delta
+    np.testing.assert_allclose(merged.layers[1]["q"].a, 1 + 4 * (1 / 2 + 9 / 6) / 2, rtol=1e-6)
+    np.testing.assert_allclose(merged.head["classifier.weight"], 4 * (1 / 2 + 9 / 6) / 2, rtol=1e-6)
+    twice = merge(start, answers[:1] * 2, aggregate.per_length(aggregate.by_steps))
+    np.testing.assert_allclose(twice.layers[1]["q"].b, 1 + 1, rtol=1e-6)
+
+
 def test_rows_of_unequal_ranks_average_over_who_has_them() -> None:
     start = adapter(rank=2)
     narrow, wide = assignment(0, (1,), ranks=(1, 1)), assignment(1, (1,))

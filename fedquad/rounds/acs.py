@@ -15,6 +15,9 @@ deepest (k, 0).
 `deadline` takes Eq. 16 at its word: it sets the round's end T and everyone's configuration together, so that the
 expected gain per second, sum of G over T, is greatest. It needs no t_avg.
 
+`paced` leaves the balance to the steps (paced.py): each device takes what brings most a second, G(d)^power / t_i(d, a), whenever
+it ends.
+
 The least a for depth d never falls as d grows, so that the paper's carried a_cur and the closed form below are the
 same.
 """
@@ -30,8 +33,8 @@ from fedquad.errors import SpecError, one_of
 from fedquad.prices.cost import ROOFLINE_SHARE, Constants, CostModel
 from fedquad.types import Bools, Floats, Ints, Statuses
 
-Rule = Literal["default", "literal", "deadline"]
-RULES: tuple[Rule, ...] = ("default", "literal", "deadline")
+Rule = Literal["default", "literal", "deadline", "paced"]
+RULES: tuple[Rule, ...] = ("default", "literal", "deadline", "paced")
 BLOCK = 1 << 15  # devices at a time: their columns stay in cache
 FALLBACKS = ("", "fastest", "head", "skip")  # what `Choices.fallback` indexes
 FASTEST, HEAD, SKIP = 1, 2, 3
@@ -91,11 +94,12 @@ class Settings:
     theta: float = 0.5  # of Eq. 14, as a share of t_avg
     c: float = 1e-4  # seconds; with is_relative a share of t_avg
     is_relative: bool = False  # measure the gap to t_avg as a share of it
+    power: float = 0.5  # of `paced`: how much of a greater G a round really gains
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise one_of("ACS rule (acs)", self.rule, RULES)
-        for key, value in (("theta", self.theta), ("c", self.c)):
+        for key, value in (("theta", self.theta), ("c", self.c), ("power", self.power)):
             if not value >= 0 or (key == "c" and value == 0):
                 raise SpecError(f"ACS: {key} is {value!r}, but it is {'positive' if key == 'c' else 'not negative'}")
 
@@ -132,6 +136,8 @@ def decide(
         return choose_deadline(devices, constants, gain)[1]
     if not mean_seconds:
         return choose_unquantized(devices, constants, len(gain))
+    if settings.rule == "paced":
+        return choose_fastest_gain(devices, constants, gain**settings.power)
     return choose(settings, devices, constants, gain, mean_seconds)
 
 
@@ -198,6 +204,15 @@ def choose_unquantized(devices: Devices, constants: Constants, layers: int) -> C
         return np.asarray(depth - layers * quantized, dtype=np.float64)
 
     return pick(devices, constants, layers, unquantized)
+
+
+def choose_fastest_gain(devices: Devices, constants: Constants, gain: Floats) -> Choices:
+    """Give every device the candidate with the greatest gain a second, whenever it ends."""
+
+    def a_second(depth: int, _: Ints, seconds: Floats) -> Floats:
+        return np.asarray(gain[depth - 1] / np.maximum(seconds, 1e-30), dtype=np.float64)
+
+    return pick(devices, constants, len(gain), a_second)
 
 
 def choose_deepest(devices: Devices, constants: Constants, layers: int) -> Choices:

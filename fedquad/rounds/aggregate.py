@@ -1,12 +1,15 @@
 """Merge updates layer by layer, over whoever trained each layer (the paper's Eq. 19).
 
-    theta_l' = theta_l + sum_i w_i,l delta_i,l / sum_i w_i,l        over the holders i of layer l
+    theta_l' = theta_l + s_l sum_i w_i,l delta_i,l / sum_i w_i,l        over the holders i of layer l
+
+s_l is 1, unless deltas are merged per length (`per_length`: FedNova's a_i, for AdamW the sum of the rates of its steps; delta_i stands
+for delta_i / a_i then, and s_l is the mean of a_i), so that whoever took more steps does not pull further.
 
 Sums run in float64 and in plan order, whatever the order of arrival; layers that nobody trained come back
 bit-identical. A and B are averaged separately. Weights are kept per LoRA row, so that devices of unequal ranks merge by
 the same sum: the mean over the holders of a row. One update is in memory at a time (benchmarks/merge_memory.csv).
 
-The pieces compose: a weight per layer (`uniform`, `by_examples`, `by_lora_norm`, or `within` some layers alone), one
+The pieces compose: a weight per layer (`uniform`, `by_examples`, `by_steps`, `by_lora_norm`, or `within` some layers alone), one
 sum (`total`, or `Totals.add` into several), and what becomes of it (`mean`, `zero_padded`, `mean_head`, `mean_delta`).
 
 Padding with zeros (HetLoRA) averages whole factors instead of deltas, a row that a device lacks counting as zero:
@@ -17,7 +20,7 @@ All adapters are in one unit, whatever their rank (adapters.py), so rows add up 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +36,7 @@ class Weights:
 
     layers: Mapping[int, float]
     head: float
+    length: float = 1.0  # of the update: its delta counts per so much
 
 
 Weigh = Callable[[Assignment, Report], Weights]
@@ -48,6 +52,20 @@ def by_examples(assignment: Assignment, report: Report) -> Weights:
     return Weights(layers=dict.fromkeys(assignment.trained, float(report.examples)), head=float(report.examples))
 
 
+def by_steps(assignment: Assignment, report: Report) -> Weights:
+    """Every holder counts by the steps it took."""
+    return Weights(layers=dict.fromkeys(assignment.trained, float(assignment.steps)), head=float(assignment.steps))
+
+
+def per_length(weigh: Weigh) -> Weigh:
+    """The same weights on deltas per length, the sum of the rates of their steps: FedNova's normalised merge for AdamW, layer by layer."""
+
+    def weighed(assignment: Assignment, report: Report) -> Weights:
+        return replace(weigh(assignment, report), length=assignment.steps * assignment.learning_rate)
+
+    return weighed
+
+
 def by_lora_norm(assignment: Assignment, report: Report) -> Weights:
     """Every holder counts by |B A|_F over all its pairs (HetLoRA's sparsity weights), in the head all the same."""
     return Weights(layers=dict.fromkeys(assignment.trained, max(report.lora_norm, LEAST_NORM)), head=1.0)
@@ -56,7 +74,7 @@ def by_lora_norm(assignment: Assignment, report: Report) -> Weights:
 def within(weights: Weights, layers: Collection[int], *, has_head: bool = True) -> Weights:
     """The same weights over some of the layers, with or without the head."""
     kept = {layer: weight for layer, weight in weights.layers.items() if layer in layers}
-    return Weights(layers=kept, head=weights.head if has_head else 0.0)
+    return replace(weights, layers=kept, head=weights.head if has_head else 0.0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,27 +84,34 @@ class Totals:
     a: dict[tuple[int, str], Floats] = field(default_factory=dict)  # (layer, target) -> rank x in
     b: dict[tuple[int, str], Floats] = field(default_factory=dict)  # (layer, target) -> out x rank
     rows: dict[int, Floats] = field(default_factory=dict)  # layer -> weight of each LoRA row
+    lengths: dict[int, Floats] = field(default_factory=dict)  # layer -> the same, each weight times its update's length
     head: dict[str, Floats] = field(default_factory=dict)
     head_weight: float = 0.0
+    head_length: float = 0.0
     updates: int = 0
 
     def add(self, like: Adapter, delta: Adapter, weights: Weights) -> None:
         """Add one update; `like` gives the shapes of the global adapter."""
         self.updates += 1
+        length = weights.length
         for layer, weight in weights.layers.items():
+            share = weight / length
             for target, pair in delta.layers[layer].items():
                 whole = like.layers[layer][target]
                 sum_a = self.a.setdefault((layer, target), np.zeros(whole.a.shape))
                 sum_b = self.b.setdefault((layer, target), np.zeros(whole.b.shape))
-                sum_a[: pair.rank] += weight * pair.a.astype(np.float64)
-                sum_b[:, : pair.rank] += weight * pair.b.astype(np.float64)
+                sum_a[: pair.rank] += share * pair.a.astype(np.float64)
+                sum_b[:, : pair.rank] += share * pair.b.astype(np.float64)
                 rank, held = whole.rank, pair.rank
             rows = self.rows.setdefault(layer, np.zeros(rank))
             rows[:held] += weight
+            lengths = self.lengths.setdefault(layer, np.zeros(rank))
+            lengths[:held] += weight * length
         self.head_weight += weights.head
+        self.head_length += weights.head * length
         for name, array in delta.head.items():
             total = self.head.setdefault(name, np.zeros(array.shape))
-            total += weights.head * array.astype(np.float64)
+            total += weights.head / length * array.astype(np.float64)
 
 
 def total(like: Adapter, answers: Iterable[tuple[Assignment, Update]], weigh: Weigh) -> Totals:
@@ -100,8 +125,8 @@ def total(like: Adapter, answers: Iterable[tuple[Assignment, Update]], weigh: We
 def mean(adapter: Adapter, totals: Totals) -> Adapter:
     """Move each layer by the weighted mean of its holders' deltas; what nobody holds stays the very same array."""
 
-    def shares(rows: Floats) -> tuple[Floats, Floats]:
-        return np.ones_like(rows), _inverse(rows)
+    def shares(layer: int) -> tuple[Floats, Floats]:
+        return np.ones_like(totals.rows[layer]), _share(totals, layer)
 
     return _merged(adapter, totals, shares)
 
@@ -109,7 +134,8 @@ def mean(adapter: Adapter, totals: Totals) -> Adapter:
 def zero_padded(adapter: Adapter, totals: Totals) -> Adapter:
     """Average each layer's whole factors over its holders, narrow ones padded with zeros; the head as in `mean`."""
 
-    def shares(rows: Floats) -> tuple[Floats, Floats]:
+    def shares(layer: int) -> tuple[Floats, Floats]:
+        rows = totals.rows[layer]
         whole = np.full_like(rows, rows.max(initial=0.0))  # every holder of the layer holds its first row
         return np.where(whole > 0, rows * _inverse(whole), 1.0), _inverse(whole)
 
@@ -120,8 +146,9 @@ def mean_head(head: Mapping[str, Array32], totals: Totals) -> Mapping[str, Array
     """Move the head by the weighted mean over everyone who answered."""
     if totals.head_weight == 0:
         return head
+    length = totals.head_length / totals.head_weight
     return {
-        name: freeze((array + totals.head[name] / totals.head_weight).astype(np.float32))
+        name: freeze((array + length * totals.head[name] / totals.head_weight).astype(np.float32))
         if name in totals.head
         else array
         for name, array in head.items()
@@ -130,7 +157,7 @@ def mean_head(head: Mapping[str, Array32], totals: Totals) -> Mapping[str, Array
 
 def mean_delta(totals: Totals, layer: int) -> dict[tuple[str, str], Floats]:
     """The weighted mean of a layer's deltas, by target and factor: ("attention.self.query", "a") -> rank x in."""
-    share = _inverse(totals.rows[layer])
+    share = _share(totals, layer)
     found = {(target, "a"): array * share[:, None] for (held, target), array in totals.a.items() if held == layer}
     return found | {
         (target, "b"): array * share[None, :] for (held, target), array in totals.b.items() if held == layer
@@ -148,11 +175,11 @@ def moved(pairs: Mapping[str, Lora], delta: Mapping[tuple[str, str], Floats]) ->
     }
 
 
-def _merged(adapter: Adapter, totals: Totals, shares: Callable[[Floats], tuple[Floats, Floats]]) -> Adapter:
+def _merged(adapter: Adapter, totals: Totals, shares: Callable[[int], tuple[Floats, Floats]]) -> Adapter:
     """Of each row keep one share and add the other of its sum."""
     layers = dict(adapter.layers)
-    for layer, rows in totals.rows.items():
-        keep, add = shares(rows)
+    for layer in totals.rows:
+        keep, add = shares(layer)
         layers[layer] = {
             target: Lora(
                 freeze((pair.a * keep[:, None] + totals.a[layer, target] * add[:, None]).astype(np.float32)),
@@ -161,6 +188,13 @@ def _merged(adapter: Adapter, totals: Totals, shares: Callable[[Floats], tuple[F
             for target, pair in adapter.layers[layer].items()
         }
     return Adapter(layers=layers, head=mean_head(adapter.head, totals))
+
+
+def _share(totals: Totals, layer: int) -> Floats:
+    """What each row's sum is multiplied with to be a mean; a mean length of 1 changes no bit."""
+    share = _inverse(totals.rows[layer])
+    length = np.divide(totals.lengths[layer], totals.rows[layer], out=np.ones_like(share), where=share > 0)
+    return share * length
 
 
 def _inverse(weights: Floats) -> Floats:

@@ -5,6 +5,7 @@ The rule is the variant, or the parameter `acs`:
     default    candidates that end by t_avg + theta (Eq. 14), the greatest reward of those
     literal    Algorithm 1 as printed, without theta
     deadline   beyond the paper: the round's end and every configuration together
+    paced      beyond the paper: what brings most a second, and steps until the round's one end (fedquad/rounds/paced.py)
 
 A device that has no memory for even one trained layer trains the head alone; one that cannot load the model is left
 out.
@@ -14,13 +15,21 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedquad.errors import one_of
 from fedquad.prices.cost import Constants
 from fedquad.rounds import acs as selection
+from fedquad.rounds import aggregate
+from fedquad.rounds.paced import paced
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies.fedlora import top_layers
 from fedquad.types import Assignment, Ints, ServerState, Statuses
 
 VARIANTS = selection.RULES
+MERGES = {
+    "mean": aggregate.uniform,
+    "steps": aggregate.by_steps,
+    "normalised": aggregate.per_length(aggregate.uniform),
+}
 
 
 def strategy(
@@ -30,10 +39,14 @@ def strategy(
     theta: float = 0.5,
     c: float = 1e-4,
     is_relative: bool = False,
+    power: float = 0.5,
+    merge: str = "mean",
     is_quantizing: bool = True,
 ) -> Strategy:
     """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one)."""
-    settings = selection.settings(variant, acs=acs, theta=theta, c=c, is_relative=is_relative)
+    settings = selection.settings(variant, acs=acs, theta=theta, c=c, is_relative=is_relative, power=power)
+    if merge not in MERGES:
+        raise one_of("merge of fedquad", merge, list(MERGES))
 
     def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
         there = np.array(statuses.participants, dtype=np.int64)
@@ -42,7 +55,8 @@ def strategy(
         choices = selection.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
         return assignments(choices, there, world, state.round + 1)
 
-    return Strategy(plan=plan, adapts_depth=True)
+    made = Strategy(plan=plan, weigh=MERGES[merge], adapts_depth=True)
+    return paced(made) if settings.rule == "paced" else made
 
 
 def describe(statuses: Statuses, world: World) -> selection.Devices:
