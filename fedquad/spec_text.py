@@ -16,6 +16,7 @@ from fedquad.errors import SpecError, quoted, shown
 from fedquad.spec import CampaignSpec
 
 SPEC_BYTES = 2**20
+MOST_DEPTH = 50  # of lists and mappings in each other; a campaign has four
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 reads 3e-3 as text; people mean the number
 DATE = "tag:yaml.org,2002:timestamp"
 PLAIN = {None, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))}
@@ -30,10 +31,19 @@ class _Loader(yaml.SafeLoader):
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it holds an alias; write out what it stands for")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if (
+            self.depth > MOST_DEPTH
+        ):  # before the rest is read: that takes a time that grows with the square of the depth
+            raise yaml.YAMLError(f"it is nested deeper than {MOST_DEPTH}")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
