@@ -73,28 +73,28 @@ def missing(setting: Setting, seed: int, rows: Sequence[dict[str, str]]) -> list
     return [method for method in setting.methods if method not in there]
 
 
-def kept() -> list[dict[str, str]]:
-    return list(csv.DictReader(KEPT.open())) if KEPT.exists() else []
+def kept(path: Path = KEPT) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open())) if path.exists() else []
 
 
-def keep(rows: Sequence[dict[str, Any]]) -> None:
+def keep(rows: Sequence[dict[str, Any]], path: Path = KEPT) -> None:
     """Append one campaign's rows at once."""
     more = provenance()
-    is_new = not KEPT.exists()
-    with open(KEPT, "a", newline="", encoding="utf-8") as file:
+    is_new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0], *more], lineterminator="\n")
         if is_new:
             writer.writeheader()
         writer.writerows({**row, **more} for row in rows)
 
 
-def run(setting: Setting, seed: int, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """One campaign, a row a round of each arm."""
+def run(setting: Setting, seed: int, methods: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One campaign of these methods, or of the arms that the setting lists; a row a round of each arm."""
     held: dict[str, dict[str, float]] = {}
     summary, rows = measure(
         "baselines",
         seeds=str(seed),
-        methods=",".join(methods),
+        methods=",".join(methods) or None,
         settings=setting.settings,
         look=lambda home: held.update(on_devices(home)),
     )
@@ -121,7 +121,7 @@ def on_devices(home: Path) -> dict[str, dict[str, float]]:
     found = {}
     for arm in folder.arms():
         adapter = peft_folder.read(arm.path / "adapter")
-        found[arm.label] = {
+        found[str(arm.description()["label"])] = {
             f"{which}_accuracy": round(accuracy(evaluate(trainee, adapter, part, 0, len(part), 128).confusion), 4)
             for which, part in (
                 (which, examples.rows(np.concatenate([shards[str(device)] for device in devices])))
@@ -182,11 +182,11 @@ def speed_up(of: dict[int, float | None], over: dict[int, float | None]) -> tupl
 def summary(setting: Setting, rows: Sequence[dict[str, str]]) -> Iterator[str]:
     """What the rows of one setting say, a line a method, then the two comparisons that count."""
     arms = arms_of(setting, rows)
-    if YARDSTICK not in arms:
+    if not arms or (setting.are_shares and YARDSTICK not in arms):
         return
     goals = targets(setting, arms)
     times = seconds_to(arms, goals)
-    yield f"{setting.name}: seconds to {', '.join(f'{100 * goal:.1f}' for goal in goals)} %, {len(arms[YARDSTICK])} seeds"
+    yield f"{setting.name}: seconds to {', '.join(f'{100 * goal:.1f}' for goal in goals)} %, {max(map(len, arms.values()))} seeds"
     for method, seeds in arms.items():
         each = [[crossing(rounds, goal) for rounds in seeds.values()] for goal in goals]
         shown = ["-" if None in one else f"{np.mean([t for t in one if t is not None]):.1f}" for one in each]
