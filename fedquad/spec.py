@@ -131,6 +131,15 @@ class TrainingSpec:
         "Fewest steps of a device whose method deals steps by time (`:paced`), as a share of those it is asked.", 0.25
     )
     most_steps: float = about("Most steps of such a device, as a multiple of those it is asked.", 8.0)
+    prefix: Literal["none", "exact", "stale"] = about(
+        "Keep what the frozen lower layers make of an example: never, while they cannot have changed, or for prefix_rounds.",
+        "none",
+    )
+    depth_cap: int | None = about(
+        "With a prefix: the greatest depth any method may train; empty means all layers.", None
+    )
+    prefix_rounds: int = about("Rounds for which a stale prefix is kept before it is computed again.", 5)
+    prefix_bytes: int = about("Bytes of kept prefixes a training process holds at most.", 1 << 28)
     padding: Literal["max", "longest"] = about(
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
@@ -155,6 +164,16 @@ class TrainingSpec:
             0 < self.least_steps <= 1, "training.least_steps", self.least_steps, "it lies above 0, and at 1 at most"
         )
         require(1 <= self.most_steps <= 1000, "training.most_steps", self.most_steps, "it is 1 to 1000")
+        require(
+            1 <= self.prefix_rounds <= MOST_ROUNDS, "training.prefix_rounds", self.prefix_rounds, "it is 1 to 10000"
+        )
+        require(self.prefix_bytes >= 0, "training.prefix_bytes", self.prefix_bytes, "it is not negative")
+        require(
+            self.depth_cap is None or (self.depth_cap >= 1 and self.prefix != "none"),
+            "training.depth_cap",
+            self.depth_cap,
+            "it is at least 1 and goes with a training.prefix",
+        )
         require(self.update_bound >= 0, "training.update_bound", self.update_bound, "it is not negative")
 
 

@@ -57,6 +57,8 @@ class Assignment:
     quantized: tuple[int, ...] = ()  # the layers that keep INT8 activations
     ranks: tuple[int, ...]  # LoRA rank of each present layer
     least_ranks: tuple[int, ...] = ()  # the least each may prune itself to; empty: no pruning
+    prefix: int = 0  # of the present layers, from below: run once for each example, without dropout (rounds/prefix.py)
+    known: float = 0.0  # share of the examples it draws whose prefix it keeps already, as planned
     steps: int
     learning_rate: float
     local: Local = field(default_factory=Local)

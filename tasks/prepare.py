@@ -17,6 +17,7 @@ from fedquad.learn import jobs, tokens
 from fedquad.learn.pool import Pool, cores
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
+from fedquad.rounds.prefix import remembered
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.store import inputs, progress
@@ -129,7 +130,7 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     """An arm where it stands: its latest committed state, or its beginning."""
     spec, shared = session.spec, session.seeds[seed]
     chosen = next(arm for arm in spec.arms if arm.name == label)
-    strategy = discover.strategy(chosen.method, chosen.params)
+    strategy = remembered(discover.strategy(chosen.method, chosen.params), spec.training)
     world = world_of(session, chosen, strategy, shared)
     about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
     computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}

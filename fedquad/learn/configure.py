@@ -115,13 +115,16 @@ def _tensor(trainee: Trainee, values: Array32) -> torch.Tensor:
 
 
 @contextmanager
-def only_layers(trainee: Trainee, present: Sequence[int]) -> Iterator[None]:
-    """Take the other layers out of the model's own list meanwhile."""
+def only_layers(
+    trainee: Trainee, present: Sequence[int], first: nn.Module | None = None, last: nn.Module | None = None
+) -> Iterator[None]:
+    """Take the other layers out of the model's own list meanwhile, and put these before and after the rest."""
     path, _, name = trainee.layout.layer_path.rpartition(".")
     parent = trainee.model.get_submodule(path)
     whole = getattr(parent, name)
     if len(present) < len(trainee.layers):
-        setattr(parent, name, nn.ModuleList([trainee.layers[layer] for layer in present]))
+        around = ([first] if first else []), ([last] if last else [])
+        setattr(parent, name, nn.ModuleList([*around[0], *(trainee.layers[layer] for layer in present), *around[1]]))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ call gives the same bits.
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer, clip, squares
 from fedquad.learn.peak import peak_memory
 from fedquad.learn.penalties import add_penalty, pruned_ranks, tail_size
+from fedquad.learn.prefix import Prefixes
 from fedquad.learn.seeding import seeded
 from fedquad.learn.tokens import Encoded
 from fedquad.learn.work import Failed, Journal, Work, changes, lora_norm, sent_values
@@ -53,8 +54,12 @@ def train(
     key: tuple[int | str, ...],
     round: int,
     based_on: str,
+    prefixes: Prefixes | None = None,
 ) -> Update:
-    """Train the assignment's layers and the head from `adapter`, or answer its probe; a failure is a value."""
+    """Train the assignment's layers and the head from `adapter`, or answer its probe; a failure is a value.
+
+    An assignment with a prefix finds and leaves in `prefixes` what that makes of its examples.
+    """
     started = time.perf_counter()
     update = Update(device=assignment.device, round=round, based_on=based_on, delta=NOTHING)
     report = Report(examples=len(data))
@@ -62,13 +67,18 @@ def train(
         try:
             if not len(data):
                 raise Failed("it has no examples")
-            with configure(trainee, assignment, adapter) as learning, arithmetic(trainee), seeded(*key, "dropout"):
+            with (
+                configure(trainee, assignment, adapter) as learning,
+                arithmetic(trainee),
+                _batches(trainee, assignment, adapter, data, prefixes) as batches,
+                seeded(*key, "dropout"),
+            ):
                 work = Work(
                     trainee=trainee,
                     assignment=assignment,
                     adapter=adapter,
                     learning=learning,
-                    batches=Batches(data, trainee.device),
+                    batches=batches,
                     training=training,
                     key=key,
                 )
@@ -84,6 +94,14 @@ def train(
             reason = str(error).partition("\n")[0] or type(error).__name__
             report = replace(report, failure=f"device {assignment.device} ran out of memory: {reason}")
     return replace(update, report=replace(report, seconds=time.perf_counter() - started, peak_bytes=peak.bytes))
+
+
+def _batches(
+    trainee: Trainee, assignment: Assignment, adapter: Adapter, data: Encoded, prefixes: Prefixes | None
+) -> AbstractContextManager[Batches]:
+    if not assignment.prefix:
+        return nullcontext(Batches(data, trainee.device))
+    return (prefixes or Prefixes(0)).entered(trainee, assignment, adapter, data)
 
 
 def _learn(work: Work) -> Outcome:

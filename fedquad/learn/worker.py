@@ -28,7 +28,8 @@ from fedquad.rounds import adapters
 from fedquad.types import Adapter, Ints
 
 if TYPE_CHECKING:
-    from fedquad.learn.model import Trainee  # torch comes with the first job that needs it
+    from fedquad.learn.model import Trainee
+    from fedquad.learn.prefix import Prefixes  # torch comes with the first job that needs it
 
 Answer = dict[str, Any]
 
@@ -40,6 +41,7 @@ class Worker:
         self.trainee: Trainee | None = None
         self.splits: dict[str, tokens.Encoded] = {}
         self.shards: dict[str, dict[str, Ints]] = {}
+        self.prefixes: Prefixes | None = None
 
     def do(self, job: Job) -> Answer:
         """Carry out a job of any kind."""
@@ -65,7 +67,10 @@ class Worker:
 
     def train(self, job: Train) -> Answer:
         from fedquad.learn import loop
+        from fedquad.learn.prefix import Prefixes
 
+        if self.prefixes is None:
+            self.prefixes = Prefixes(job.training.prefix_bytes)
         update = loop.train(
             self._loaded(),
             job.assignment,
@@ -75,6 +80,7 @@ class Worker:
             key=job.key,
             round=job.round,
             based_on=job.digest,
+            prefixes=self.prefixes,
         )
         document, tensors = wire.answer(update)
         write(job.out, tensors)

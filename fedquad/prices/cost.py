@@ -26,6 +26,7 @@ from fedquad.types import Assignment, CostEstimate, ModelShape, Status
 
 PAPER_QUANTIZATION = 0.75  # c_a / c_d: 36 % on a step of which c_f is about L c_d
 ROOFLINE_SHARE = 0.7  # of the bandwidth that elementwise kernels reach
+STORAGE_BANDWIDTH = 8e7  # bytes/s of an SD card, where a device keeps prefixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class CostModel:
     bytes: LayerBytes
     fixed_bytes: int  # m_e: embeddings, head with its optimizer, workspace
     head_bytes: int  # on the wire
+    prefix_bytes: int  # of one batch above a prefix, in INT8 with a scale for each block of 32 by 32
     quantization: str
     quantization_flops: float  # c_a, unless it is charged as traffic
 
@@ -129,6 +131,7 @@ def cost_model(
         bytes=size,
         fixed_bytes=fixed,
         head_bytes=WIRE_BYTES * memory.head_weights(priced, labels),
+        prefix_bytes=batch * (sequence * priced.hidden + 4 * -(-sequence // 32) * -(-priced.hidden // 32)),
         quantization=cost.quantization,
         quantization_flops=quantization_flops(cost.quantization, layer, measured),
     )
@@ -164,13 +167,17 @@ def step_seconds(assignment: Assignment, cost: CostModel, status: Status) -> flo
     seconds = (step_flops(assignment, cost) + cost.quantization_flops * quantized) / status.flops
     if cost.quantization == "roofline":
         seconds += quantized * cost.bytes.traffic / (ROOFLINE_SHARE * status.memory_bandwidth)
+    if assignment.prefix:  # read where it is kept, written where it is not
+        seconds += cost.prefix_bytes / STORAGE_BANDWIDTH
     return seconds
 
 
 def step_flops(assignment: Assignment, cost: CostModel) -> float:
     """FLOPs of one batch, quantization aside."""
     layer, rank, ranks = cost.flops, cost.rank, dict(zip(assignment.present, assignment.ranks))
-    total = len(ranks) * layer.forward + layer.lora_forward * sum(ranks.values()) / rank
+    below = assignment.ranks[: assignment.prefix]
+    run, run_ranks = len(ranks) - assignment.known * len(below), sum(ranks.values()) - assignment.known * sum(below)
+    total = run * layer.forward + layer.lora_forward * run_ranks / rank
     total += cost.head_forward + cost.head_gradient
     if not assignment.trained:
         return total

@@ -23,7 +23,7 @@ same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +42,28 @@ Score = Callable[[int, Ints, Floats], Floats]  # of a depth, its least a and its
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outlook:
+    """What each device may expect of frozen prefixes that are paid once (prefix.py): of which share of its examples, on the mean."""
+
+    layers: int
+    fixed: int  # a depth cap below which no prefix reaches further up; 0: a prefix ends where the device's depth begins
+    depth: Ints  # whose prefix it keeps now; 0: none
+    held: Floats  # at that depth
+    fresh: Floats  # at any other
+    layer_seconds: Floats  # of one layer's forward, which is spared
+
+    def part(self, chosen: slice | Ints) -> "Outlook":
+        per_device = ("depth", "held", "fresh", "layer_seconds")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in per_device})
+
+    def spared_seconds(self, depth: int) -> Floats:
+        """What a prefix spares at this depth, on the mean."""
+        end = self.fixed or depth
+        share = np.where(self.depth == end, self.held, self.fresh)
+        return (self.layers - end) * self.layer_seconds * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Devices:
     """What ACS knows of each device; seconds of a round are linear in (d, a)."""
 
@@ -50,6 +72,7 @@ class Devices:
     depth_seconds: Floats  # of one more trained layer
     quantize_seconds: Floats  # of one more quantized layer
     head_seconds: Floats  # with the head alone trained: nothing goes back through the layers
+    outlook: Outlook | None = None
 
     def __len__(self) -> int:
         return len(self.memory_bytes)
@@ -61,10 +84,12 @@ class Devices:
             depth_seconds=self.depth_seconds[chosen],
             quantize_seconds=self.quantize_seconds[chosen],
             head_seconds=self.head_seconds[chosen],
+            outlook=self.outlook and self.outlook.part(chosen),
         )
 
     def seconds(self, depth: int, quantized: Ints) -> Floats:
-        return self.base_seconds + depth * self.depth_seconds + quantized * self.quantize_seconds
+        seconds = self.base_seconds + depth * self.depth_seconds + quantized * self.quantize_seconds
+        return seconds - self.outlook.spared_seconds(depth) if self.outlook else seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +134,13 @@ def settings(variant: str = "", *, acs: str = "default", **known: Any) -> Settin
     return Settings(rule=variant or acs, **known)  # type: ignore[arg-type]
 
 
-def describe(cost: CostModel, statuses: Statuses, steps: Ints, rows: Ints | slice = slice(None)) -> Devices:
+def describe(
+    cost: CostModel,
+    statuses: Statuses,
+    steps: Ints,
+    rows: Ints | slice = slice(None),
+    outlook: Outlook | None = None,
+) -> Devices:
     """Put the statuses of `rows`, which take `steps`, into ACS's terms; communication is in, zero when it is free."""
     constants, size = cost.constants, cost.bytes
     speed, adapter = statuses.flops[rows], cost.rank * size.wire_per_rank
@@ -124,6 +155,7 @@ def describe(cost: CostModel, statuses: Statuses, steps: Ints, rows: Ints | slic
         depth_seconds=steps * constants.c_d / speed + adapter / up,
         quantize_seconds=steps * quantize,
         head_seconds=steps * (cost.forward_flops + cost.head_gradient) / speed + sent,
+        outlook=outlook,
     )
 
 

@@ -149,6 +149,7 @@ def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str
             "trained": list(a.trained),
             "quantized": list(a.quantized),
             "ranks": list(a.ranks),
+            **({"prefix": a.prefix, "known": a.known} if a.prefix else {}),
             "seconds": seconds,
             "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
             "predicted_seconds": estimate.seconds,

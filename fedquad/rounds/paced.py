@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedquad.prices import cost
+from fedquad.rounds import prefix
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.types import Assignment, Floats, Ints, ServerState, Statuses
 
@@ -24,7 +25,8 @@ def paced(strategy: Strategy) -> Strategy:
     """The same method with steps by time."""
 
     def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
-        return in_time(strategy.plan(state, statuses, world, rng), statuses, world)
+        asked = prefix.placed(strategy.plan(state, statuses, world, rng), state, world)
+        return prefix.placed(in_time(asked, statuses, world), state, world)
 
     return replace(strategy, plan=plan)
 

@@ -18,7 +18,7 @@ import numpy as np
 from fedquad.errors import one_of
 from fedquad.prices.cost import Constants
 from fedquad.rounds import acs as selection
-from fedquad.rounds import aggregate
+from fedquad.rounds import aggregate, prefix
 from fedquad.rounds.paced import paced
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.strategies.fedlora import top_layers
@@ -50,7 +50,7 @@ def strategy(
 
     def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
         there = np.array(statuses.participants, dtype=np.int64)
-        devices = describe(statuses, world)
+        devices = describe(statuses, world, prefix.outlook(state, statuses, world, there))
         constants = constants_of(world, is_quantizing)
         choices = selection.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
         return assignments(choices, there, world, state.round + 1)
@@ -59,10 +59,10 @@ def strategy(
     return paced(made) if settings.rule == "paced" else made
 
 
-def describe(statuses: Statuses, world: World) -> selection.Devices:
+def describe(statuses: Statuses, world: World, outlook: selection.Outlook | None = None) -> selection.Devices:
     """The participants in ACS's terms."""
     there = np.array(statuses.participants, dtype=np.int64)
-    return selection.describe(world.cost, statuses, world.steps[there], there)
+    return selection.describe(world.cost, statuses, world.steps[there], there, outlook)
 
 
 def constants_of(world: World, is_quantizing: bool) -> Constants:

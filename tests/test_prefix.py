@@ -1,0 +1,236 @@
+"""The frozen prefix: the same bits whatever was kept, the same values as without it up to the codes, priced by what is kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pretend import METHODS, begin, everyone, fleet, plan, run
+from tiny import KINDS, a_trainee, an_adapter, an_assignment, examples
+
+from fedquad.discover import strategy
+from fedquad.errors import SpecError
+from fedquad.learn.configure import configure
+from fedquad.learn.loop import train
+from fedquad.learn.prefix import Prefixes
+from fedquad.prices import cost
+from fedquad.rounds import acs, adapters, facts, prefix
+from fedquad.spec import TrainingSpec
+from fedquad.types import Assignment, Update
+
+STALE = TrainingSpec(prefix="stale", prefix_rounds=3, steps=3, batch=8)
+TRAINING = TrainingSpec(steps=4, batch=8, learning_rate=1e-2)
+
+
+def upper(layers: int = 3, below: int = 2, **more: object) -> Assignment:
+    return an_assignment(layers, trained=tuple(range(below, layers)), prefix=below, steps=6, **more)
+
+
+def trained(trainee, assignment, prefixes, data=None) -> Update:
+    return train(
+        trainee,
+        assignment,
+        an_adapter(trainee.layout),
+        examples() if data is None else data,
+        training=TRAINING,
+        key=(1, 0, 2, 3),
+        round=2,
+        based_on="x",
+        prefixes=prefixes,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_kept_never_changes_a_bit(kind, tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path, kind), Prefixes(1 << 20)
+    cold, warm, lost = (
+        trained(trainee, upper(), kept),
+        trained(trainee, upper(), kept),
+        trained(trainee, upper(), None),
+    )
+    assert not cold.report.failure
+    assert (kept.misses, kept.hits) == (20, 2 * 40 - 20)  # two rounds of six batches, twice 40 reads of 20 examples
+    assert adapters.digest(cold.delta) == adapters.digest(warm.delta) == adapters.digest(lost.delta)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_codes_it_is_the_same_prefix_computed_each_time(kind, tmp_path) -> None:
+    trainee = a_trainee(tmp_path, kind, has_dropout=False)
+    kept, again = Prefixes(1 << 20, is_coded=False), Prefixes(0, is_coded=False)
+    exact = [trained(trainee, upper(), held) for held in (kept, again)]
+    assert kept.hits == 20
+    assert again.hits == 0
+    assert len({adapters.digest(one.delta) for one in exact}) == 1
+    whole = trained(trainee, replace(upper(), prefix=0), None)
+    coded = trained(trainee, upper(), Prefixes(1 << 20))
+    assert apart(exact[0], whole) < 2e-3  # examples alone instead of in a padded batch
+    assert apart(coded, whole) < 0.2
+
+
+def apart(one: Update, other: Update) -> float:
+    """How far two updates lie from each other, relative to the second."""
+    here, there = adapters.flatten(one.delta), adapters.flatten(other.delta)
+    assert set(here) == set(there)
+    off = sum(float(np.square(here[name] - there[name]).sum()) for name in there)
+    return float(np.sqrt(off / sum(float(np.square(value).sum()) for value in there.values())))
+
+
+def test_int8_layers_and_sub_models_work_above_a_prefix(tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path, layers=4), Prefixes(1 << 20)
+    given = an_assignment(4, present=(0, 1, 3), trained=(3,), quantized=(3,), prefix=2, steps=3)
+    first, second = (trained(trainee, given, kept) for _ in range(2))
+    assert not first.report.failure
+    assert set(first.delta.layers) == {3}
+    assert adapters.digest(first.delta) == adapters.digest(second.delta)
+    other = trained(trainee, replace(given, present=(0, 2, 3)), kept)
+    assert adapters.digest(other.delta) != adapters.digest(first.delta)
+
+
+def test_the_head_alone_trains_on_the_whole_model_as_prefix(tmp_path) -> None:
+    given = an_assignment(trained=(), prefix=3)
+    update = trained(a_trainee(tmp_path), given, None)
+    assert not update.report.failure
+    assert not update.delta.layers
+
+
+def test_another_adapter_below_is_another_prefix(tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path), Prefixes(1 << 20)
+    data = examples()
+    for seed in (0, 1):
+        adapter = an_adapter(trainee.layout, seed=seed)
+        with configure(trainee, upper(), adapter), kept.entered(trainee, upper(), adapter, data) as batches:
+            batches.at(np.arange(4), 12)
+    assert (kept.hits, kept.misses) == (0, 8)
+
+
+def test_the_bytes_are_bounded_and_the_oldest_goes_first() -> None:
+    kept = Prefixes(3 * (4 * 32 + 4))
+    for name in "abc":
+        kept.keep(name, torch.ones(4, 32))
+    assert kept.find("a")
+    kept.keep("d", torch.ones(4, 32))
+    assert [name for name in "abcd" if kept.find(name)] == ["a", "c", "d"]
+    assert kept.bytes <= kept.most_bytes
+    kept.keep("e", torch.ones(400, 32))  # greater than all the room there is: used, not kept
+    assert kept.find("e") is None
+    assert kept.find("a")
+
+
+def test_the_model_is_as_it_was_afterwards(tmp_path) -> None:
+    trainee = a_trainee(tmp_path)
+    before = trained(trainee, an_assignment(), None)
+    trained(trainee, upper(), None)
+    assert adapters.digest(trained(trainee, an_assignment(), None).delta) == adapters.digest(before.delta)
+
+
+def world_of(training: TrainingSpec, devices: int = 3):
+    return replace(everyone(devices), training=training)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "training", [STALE, TrainingSpec(prefix="exact", depth_cap=4, steps=3)], ids=["stale", "exact"]
+)
+def test_every_method_takes_a_prefix(method, training) -> None:
+    made, known = prefix.remembered(strategy(method), training), world_of(training)
+    state = begin(made, known)
+    for _ in range(4):
+        planned, answers, outcome = run(made, state, fleet(3, 6, 12), known)
+        for asked in planned.assignments:
+            lowest = min(asked.trained, default=known.layers)
+            assert all(layer < lowest for layer in asked.present[: asked.prefix])
+            assert lowest >= known.layers - prefix.cap(known) or training.prefix == "exact"
+            assert 0 <= asked.known <= 1
+            if training.prefix == "exact" and all(len(each.present) == known.layers for each in planned.assignments):
+                assert asked.prefix == known.layers - 4
+                assert lowest >= known.layers - 4
+        assert {name for name in outcome.state.memo if name.startswith(prefix.OWN)} == {
+            name for name in state.memo if name.startswith(prefix.OWN)
+        }
+        assert set(outcome.state.memo) >= set(strategy(method).init(state.adapter, known))
+        state = outcome.state
+    assert state.round == 4
+
+
+def test_a_whole_epoch_is_computed_once_a_stretch_and_then_found() -> None:
+    training = replace(STALE, steps=None)
+    made, known = prefix.remembered(strategy("fedlora"), training), world_of(training)
+    state, shares = begin(made, known), []
+    for _ in range(5):
+        planned, _, outcome = run(made, state, fleet(4, 4, 4), known)
+        shares.append({asked.known for asked in planned.assignments})
+        state = outcome.state
+    assert shares == [{0.0}, {1.0}, {1.0}, {0.0}, {1.0}]
+
+
+def test_below_its_own_layers_a_device_is_sent_those_of_the_stretch() -> None:
+    training = replace(STALE, steps=None)
+    made, known = prefix.remembered(strategy("fedquad"), training), world_of(training)
+    state, sent = begin(made, known), []
+    for number in range(4):
+        planned = plan(made, state, fleet(3, 12, 12), known)
+        shallow = next(asked for asked in planned.assignments if asked.prefix)
+        adapter = made.send(state, shallow, known)
+        assert shallow.prefix >= 2
+        below = {layer: adapter.layers[layer] for layer in (0, 1)}
+        sent.append(adapters.digest(replace(adapter, layers=below, head={})))
+        own = state.adapter.layers[shallow.trained[0]]
+        for target, pair in adapter.layers[shallow.trained[0]].items():
+            np.testing.assert_array_equal(pair.b, own[target].b, err_msg=f"round {number + 1}")
+        state = run(made, state, fleet(3, 12, 12), known)[2].state
+    assert sent[0] == sent[1] == sent[2] != sent[3]
+
+
+def test_what_is_kept_is_not_paid_again() -> None:
+    known = everyone(1)
+    there = fleet(12)[0]
+    whole = Assignment(
+        device=0, present=tuple(range(known.layers)), trained=(known.layers - 1,), ranks=(known.rank,) * known.layers,
+        steps=1, learning_rate=1.0,
+    )  # fmt: skip
+    kept = replace(whole, prefix=known.layers - 1, known=1.0)
+    layer = known.cost.flops.forward + known.cost.flops.lora_forward
+    assert cost.step_flops(whole, known.cost) - cost.step_flops(kept, known.cost) == pytest.approx(
+        (known.layers - 1) * layer
+    )
+    half = replace(kept, known=0.5)
+    spent = [cost.step_seconds(one, known.cost, there) for one in (whole, half, kept)]
+    assert spent[0] > spent[1] > spent[2] > known.cost.prefix_bytes / cost.STORAGE_BANDWIDTH
+
+
+def test_acs_sees_what_a_prefix_spares_and_that_leaving_it_costs() -> None:
+    training = replace(STALE, steps=None)
+    made, known = prefix.remembered(strategy("fedquad:paced"), training), world_of(training)
+    state = run(made, begin(made, known), fleet(3, 3, 3), known)[2].state
+    outlook = prefix.outlook(state, fleet(3, 3, 3), known, np.arange(3))
+    assert outlook is not None
+    depth = int(outlook.depth[0])
+    assert outlook.held[0] == 1.0
+    assert outlook.fresh[0] == 0.5  # two rounds of the stretch are left, and the first would be computed
+    spared = (known.layers - depth) * outlook.layer_seconds[0]
+    assert outlook.spared_seconds(depth)[0] == spared
+    plain = acs.describe(known.cost, fleet(3, 3, 3), known.steps, np.arange(3))
+    nothing = np.zeros(3, dtype=np.int64)
+    saved = plain.seconds(depth, nothing) - replace(plain, outlook=outlook).seconds(depth, nothing)
+    assert saved[0] == pytest.approx(spared)
+
+
+def test_without_a_prefix_nothing_is_wrapped() -> None:
+    made = strategy("fedquad")
+    assert prefix.remembered(made, TrainingSpec()) is made
+
+
+def test_its_settings_are_checked() -> None:
+    for wrong in ({"depth_cap": 3}, {"prefix": "exact", "depth_cap": 0}, {"prefix": "stale", "prefix_rounds": 0}):
+        with pytest.raises(SpecError, match=r"training\.(depth_cap|prefix_rounds)"):
+            TrainingSpec(**wrong)
+
+
+def test_resumed_states_hold_what_is_kept() -> None:
+    made, known = prefix.remembered(strategy("fedquad"), STALE), world_of(STALE)
+    state = run(made, begin(made, known), fleet(3, 6, 12), known)[2].state
+    loaded = replace(state, memo={name: np.asarray(value) for name, value in state.memo.items()})
+    assert facts.state_digest(loaded) == facts.state_digest(state)
+    assert (
+        plan(made, loaded, fleet(3, 6, 12), known).assignments == plan(made, state, fleet(3, 6, 12), known).assignments
+    )
