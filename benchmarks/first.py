@@ -1,11 +1,12 @@
 """Who is first in time to target, and by how much: nine published methods, and the same with steps by time (`:paced`).
 
     python -m benchmarks.first                # runs what first.csv lacks, campaign by campaign; hours on two cores
-    python -m benchmarks.first --only fresh   # one part of it: fresh, epoch, factors
+    python -m benchmarks.first --only fresh   # one part of it: fresh, epoch, stale, factors
     python -m benchmarks.first --summary      # only reads first.csv
 
 fresh     preset `baselines`, 6x, alpha 10, five seeds: fresh examples every round; targets 70, 74 and 76 %
 epoch     the same with 64 examples a device, one epoch of 8 steps a round; targets 90, 95 and 98 % of FedLoRA's final accuracy
+stale     both once more with the frozen prefix kept for five rounds (training.prefix)
 factors   one factor of `fresh` at a time (3x, 20x, alpha 0.5), the methods that matter
 
 A row a round and arm. Times to target are interpolated between evaluations. A speed-up is a seed's own (same split, trace and start), its mean over seeds,
@@ -56,11 +57,14 @@ class Setting:
     are_shares: bool = False  # of FedLoRA's final accuracy
 
 
-FEW = ("fedlora", "fedquad", "fedquad_wo_qd", "legend", CONTROL, OURS)
+FEW = ("fedlora", "fedquad", "legend", CONTROL, OURS)
 EPOCH = ("data.train=576", "training.steps=null", "rounds=30")
+STALE = ("training.prefix=stale",)
 SETTINGS = (
     Setting("fresh", "fresh"),
     Setting("epoch", "epoch", EPOCH, targets=(0.90, 0.95, 0.98), are_shares=True),
+    Setting("stale", "fresh stale", STALE),
+    Setting("stale", "epoch stale", (*EPOCH, *STALE), targets=(0.90, 0.95, 0.98), are_shares=True),
     Setting("factors", "3x", ("fleet.spread=3x",), FEW),
     Setting("factors", "20x", ("fleet.spread=20x",), FEW),
     Setting("factors", "alpha 0.5", ("data.alpha=0.5",), FEW),

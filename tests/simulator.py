@@ -31,6 +31,7 @@ from fedquad.prices.shapes import SHAPES
 from fedquad.rounds import adapters, facts
 from fedquad.rounds import round as rounds
 from fedquad.rounds.admit import Asked, admitted
+from fedquad.rounds.prefix import remembered
 from fedquad.rounds.strategy import World
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Lora, Report, ServerState, Statuses, Update
@@ -104,7 +105,9 @@ class Simulation:
             CostSpec(batch=8, sequence=32),
             labels=3,
         )
-        self.made = discover.strategy(self.method)
+        kept = dice.choice(({}, {}, {"prefix": "stale", "prefix_rounds": 2}, {"prefix": "exact", "depth_cap": 2}))
+        training = TrainingSpec(steps=3, learning_rate=1e-2, **kept)
+        self.made = remembered(discover.strategy(self.method), training)
         self.spec = SimpleNamespace(
             quorum=dice.choice((0.25, 0.5, 0.75)), participation=dice.choice((0.4, 1.0, 1.0)), rounds=dice.randint(2, 6)
         )
@@ -112,7 +115,7 @@ class Simulation:
             layers=layers,
             rank=4,
             cost=cost,
-            training=TrainingSpec(steps=3, learning_rate=1e-2),
+            training=training,
             examples=np.full(devices, 24),
             rounds=self.spec.rounds,
             memory_policy=self.made.memory_policy,
