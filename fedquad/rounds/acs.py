@@ -119,7 +119,7 @@ class Settings:
     theta: float = 0.5  # of Eq. 14, as a share of t_avg
     c: float = 1e-4  # seconds; with is_relative a share of t_avg
     is_relative: bool = False  # measure the gap to t_avg as a share of it
-    power: float = 0.5  # of `paced`: how much of a greater G a round really gains
+    power: float = 1.0  # of `paced`: how much of a greater G a round really gains
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -39,12 +39,16 @@ def strategy(
     theta: float = 0.5,
     c: float = 1e-4,
     is_relative: bool = False,
-    power: float = 0.5,
-    merge: str = "mean",
+    power: float = 1.0,
+    merge: str = "",
     is_quantizing: bool = True,
 ) -> Strategy:
-    """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one)."""
+    """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one).
+
+    `merge` is `mean` unless said otherwise, and `normalised` where devices take unlike numbers of steps (benchmarks/paced.csv).
+    """
     settings = selection.settings(variant, acs=acs, theta=theta, c=c, is_relative=is_relative, power=power)
+    merge = merge or ("normalised" if settings.rule == "paced" else "mean")
     if merge not in MERGES:
         raise one_of("merge of fedquad", merge, list(MERGES))
 
