@@ -16,6 +16,7 @@ import pytest
 ROUNDS = 6
 LOOP = """
     import sys
+    from dataclasses import replace
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     import numpy as np
@@ -23,6 +24,7 @@ LOOP = """
     from fedquad.rounds import adapters, facts
     from fedquad import discover, rng
     from fedquad.rounds import round as rounds
+    from fedquad.rounds.prefix import remembered
     from fedquad.store.arm import ArmFolder
     from fedquad.types import Adapter, Lora, Report, Update
 
@@ -37,7 +39,9 @@ LOOP = """
                       gradient_norms=norms, report=report)
 
     cost = pricing()
-    strategy, there = discover.strategy("fedlora"), world(cost)
+    there = world(cost)
+    training = replace(there.training, prefix="stale", prefix_rounds=4)  # whose memo is the greatest there is
+    strategy, there = remembered(discover.strategy("fedlora"), training), replace(there, training=training)
     fleet = statuses([memory_of_depth(cost, d) for d in (3, 7, 12)])
     about = {"label": "fedlora", "method": "fedlora", "params": {}, "seed": 0, "digests": {}, "inputs": {}}
     arm = ArmFolder(Path(sys.argv[1])).begin(about)
