@@ -161,3 +161,19 @@ def test_gradients_of_another_model_are_refused(run: Any, tmp_path: Path) -> Non
     assert "g.json: gradients hold 2 numbers, but the model has 12 layers" in run("--gradients", path).err
     path.write_text("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, -12]")
     assert "gradients[11] is -12" in run("--gradients", path).err
+
+
+def test_a_paced_plan_deals_out_the_steps_and_ends_together(run: Any) -> None:
+    arms = '[{method: "fedquad:paced", params: {merge: mean, power: 0.5}}]'
+    plan = run("baselines", "--set", f"arms={arms}", "--json", "--explain", "all").document
+    assert plan["rule"] == "paced"
+    assert sum(device["steps"] for device in plan["devices"]) == 8 * len(plan["devices"])
+    steps = [device["steps"] for device in plan["devices"]]
+    assert min(steps) < 8 < max(steps)
+    assert plan["rules"]["paced"]["round_seconds"] == pytest.approx(max(d["seconds"] for d in plan["devices"]))
+    waits = {name: rule["mean_wait_seconds"] / rule["round_seconds"] for name, rule in plan["rules"].items()}
+    assert waits["paced"] == min(waits.values())
+    for device in plan["devices"]:
+        best = max(device["candidates"], key=lambda one: one["reward"])
+        assert best["why"] == "chosen"
+    assert "steps" in run("baselines", "--set", f"arms={arms}").out

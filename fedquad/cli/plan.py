@@ -34,7 +34,8 @@ def plan(
         typer.Option("--t-avg", help="Mean seconds of the round before; else forecast.", show_default=False),
     ] = None,
     rule: Annotated[
-        str | None, typer.Option("--acs", help="default, literal or deadline; else the campaign's.", show_default=False)
+        str | None,
+        typer.Option("--acs", help="default, literal, deadline or paced; else the campaign's.", show_default=False),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting of the campaign.")
@@ -100,6 +101,7 @@ def question(
         round=round,
         seed=spec.seeds[0],
         steps=planning.steps_of(spec, known, len(there)),
+        training=spec.training,
         gradient_norms=norms,
         fleet=fleet,
         names=names,

@@ -52,6 +52,7 @@ def _device(planned: Answer, row: int) -> dict[str, Any]:
         "flops": status.flops,
         "depth": int(choices.depth[row]),
         "quantized": int(choices.quantized[row]),
+        "steps": int(planned.steps[row]),
         "seconds": estimated.seconds if estimated else 0.0,
         "communication_seconds": estimated.communication_seconds if estimated else 0.0,
         "peak_bytes": estimated.peak_bytes if estimated else 0,

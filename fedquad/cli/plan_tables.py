@@ -36,7 +36,7 @@ def plan(
         note.append("Gradient norms are taken as equal; --gradients takes measured ones, --explain says why.")
     note.append(
         f"Memory, seconds and bytes are those of {question.cost.name}, batch {question.cost.batch}, sequence "
-        f"{question.cost.sequence}; {question.steps} steps a round. Bottom: devices that train the lowest layer."
+        f"{question.cost.sequence}; {question.steps} steps a round{' on the mean' if question.settings.rule == 'paced' else ''}. Bottom: devices that train the lowest layer."
     )
     return Group(*parts, Text(), *(Text(line, style="dim") for line in note))
 
@@ -47,7 +47,10 @@ def _devices(planned: Answer, width: int) -> Table:
     has_modes, has_fallbacks = width >= ROOM_FOR_MODES, bool(np.any(planned.choices.fallback))
     about = ("device", "class", "mode") if has_modes else ("device", "class")
     fallback = ("fallback",) if has_fallbacks else ()
-    table = _table(about, ("free", "speed", "d", "a", "time", "peak", "wait"), fallback, gap=2 if has_modes else 1)
+    steps = ("steps",) if question.settings.rule == "paced" else ()  # elsewhere they are all alike, and told below
+    table = _table(
+        about, ("free", "speed", "d", "a", *steps, "time", "peak", "wait"), fallback, gap=2 if has_modes else 1
+    )
     for row in range(min(len(planned.devices), SHOWN_DEVICES)):
         device = int(question.there[row])
         status, estimated = question.statuses[device], planning.estimate_of(planned, row)
@@ -59,6 +62,7 @@ def _devices(planned: Answer, width: int) -> Table:
             scaled(status.flops, "FLOP/s"),
             str(planned.choices.depth[row]),
             str(planned.choices.quantized[row]),
+            *([str(planned.steps[row])] if steps else []),
             seconds(estimated.seconds) if estimated else NONE,
             scaled(estimated.peak_bytes, "B") if estimated else NONE,
             seconds(last - estimated.seconds) if estimated else NONE,

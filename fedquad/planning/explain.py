@@ -40,9 +40,11 @@ def explain(
     for depth, least, fits, times in acs.candidates(one, constants, len(gain)):
         seconds, quantized = float(times[0]), int(least[0])
         reward = None
-        if end is None and mean_seconds:
-            reward = float(acs.reward(settings, gain[depth - 1], times, mean_seconds)[0])
         why = "less reward"
+        if settings.rule == "paced" and mean_seconds:
+            reward, why = float(gain[depth - 1] ** settings.power / seconds), "less gain a second"
+        elif end is None and mean_seconds:
+            reward = float(acs.reward(settings, gain[depth - 1], times, mean_seconds)[0])
         if not fits[0]:
             short = constants.m_f + constants.m_o * depth - constants.m_q * (depth - 1) - int(one.memory_bytes[0])
             why = f"does not fit: {short / MIB:.0f} MiB short with all but the top layer quantized"
@@ -53,7 +55,7 @@ def explain(
             why = f"ends after the round's {end:.1f} s" if seconds > end else "less gain"
         elif not mean_seconds:
             why = "quantized" if quantized else "shallower"
-        elif seconds > cap:
+        elif settings.rule != "paced" and seconds > cap:
             why = f"ends after t_avg + theta = {cap:.1f} s"
         found.append(
             Candidate(

@@ -5,16 +5,17 @@ The gradient norms are given instead of measured (1 in the first round, when not
 before's mean completion time, as in a campaign.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedquad.fleets import fleet as fleets
 from fedquad.fleets.fleet import Fleet
 from fedquad.prices.cost import Constants, CostModel
-from fedquad.rounds import acs
+from fedquad.rounds import acs, paced
 from fedquad.rounds.acs import Choices, Devices, Settings
-from fedquad.types import Floats, Ints
+from fedquad.spec import TrainingSpec
+from fedquad.types import Floats, Ints, Statuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,22 @@ def select(
     if rule is None:
         return acs.choose_unquantized(devices, constants, len(gradient_norms))
     return acs.decide(rule, devices, constants, gradient_norms, mean_seconds)
+
+
+def in_time(
+    choices: Choices, cost: CostModel, statuses: Statuses, there: Ints, steps: Ints, training: TrainingSpec
+) -> tuple[Choices, Ints]:
+    """The choices with steps by time (rounds/paced.py), and each device's steps; `steps` is what each is asked."""
+    asked = choices.fallback != acs.SKIP
+    up, down, adapter = statuses.upload_bandwidth[there], statuses.download_bandwidth[there], cost.wire_bytes
+    traffic = (cost.head_bytes + choices.depth.astype(np.float64) * adapter) / up + (
+        cost.head_bytes + cost.layers * adapter
+    ) / down
+    step = (choices.seconds - traffic) / steps
+    least, most = paced.bounds(steps, training.least_steps, training.most_steps)
+    dealt = np.zeros_like(steps)
+    dealt[asked] = paced.deal(int(steps[asked].sum()), step[asked], traffic[asked], least[asked], most[asked])
+    return replace(choices, seconds=np.where(asked, traffic + dealt * step, 0.0)), dealt
 
 
 def summarize(choices: Choices, layers: int) -> Round:
@@ -73,6 +90,7 @@ def forecast(
     rounds: int,
     steps: int | Ints,
     gradient_norms: Floats,
+    training: TrainingSpec | None = None,
 ) -> tuple[Round, ...]:
     """Play so many rounds; `steps` is each device's, `gradient_norms` what is measured from the first round on."""
     every, played = np.broadcast_to(np.asarray(steps, dtype=np.int64), len(fleet)), []
@@ -81,6 +99,9 @@ def forecast(
         statuses = fleets.draw(fleet, cost, seed, round)
         there = np.flatnonzero(statuses.available)
         devices = acs.describe(cost, statuses, every[there], there)
-        played.append(summarize(select(rule, devices, cost.constants, norms, mean), cost.layers))
+        choices = select(rule, devices, cost.constants, norms, mean)
+        if rule is not None and rule.rule == "paced":
+            choices, _ = in_time(choices, cost, statuses, there, every[there], training or TrainingSpec())
+        played.append(summarize(choices, cost.layers))
         norms, mean = gradient_norms, played[-1].mean_seconds
     return tuple(played)

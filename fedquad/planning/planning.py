@@ -21,7 +21,13 @@ from fedquad.types import Assignment, CostEstimate, Floats, Ints, Statuses
 
 SPREADS = ("3x", "6x", "20x")
 PLAYED_ROUNDS = 20  # of each spread
-RULES: Mapping[str, str] = {"fedlora": "FedLoRA", "literal": "literal", "default": "default", "deadline": "deadline"}
+RULES: Mapping[str, str] = {
+    "fedlora": "FedLoRA",
+    "literal": "literal",
+    "default": "default",
+    "deadline": "deadline",
+    "paced": "paced",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +39,7 @@ class Question:
     round: int
     seed: int
     steps: int  # of every device's round
+    training: TrainingSpec
     gradient_norms: Floats
     fleet: fleets.Fleet | None  # none: the statuses were described
     names: tuple[str, ...]
@@ -57,6 +64,7 @@ class Answer:
     devices: Devices
     mean_seconds: float
     choices: Choices
+    steps: Ints  # of each device
 
 
 def drawn(
@@ -73,7 +81,7 @@ def settings_of(spec: CampaignSpec, rule: str | None) -> Settings:
     arm = next((arm for arm in spec.arms if arm.method.partition(":")[0] == "fedquad"), None)
     if arm is None:
         return acs.settings(rule or "")
-    known = {key: value for key, value in arm.params.items() if key != "is_quantizing"}
+    known = {key: value for key, value in arm.params.items() if key not in ("is_quantizing", "merge")}
     return acs.settings(rule or arm.method.partition(":")[2], **known)  # type: ignore[arg-type]
 
 
@@ -92,11 +100,19 @@ def steps_of(spec: CampaignSpec, examples: int | None, devices: int) -> int:
 def answer(question: Question) -> Answer:
     """Choose for every device; t_avg is forecast from the rounds before where it is not given."""
     devices, mean = question.devices, question.mean_seconds
-    constants, norms = question.cost.constants, question.gradient_norms
     if mean is None:
         mean = _forecast(question, devices)
-    choices = forecast.select(question.settings, devices, constants, norms, mean)
-    return Answer(question=question, devices=devices, mean_seconds=mean, choices=choices)
+    choices, steps = _choose(question, question.settings, devices, mean)
+    return Answer(question=question, devices=devices, mean_seconds=mean, choices=choices, steps=steps)
+
+
+def _choose(question: Question, rule: Settings | None, devices: Devices, mean_seconds: float) -> tuple[Choices, Ints]:
+    """What a rule gives every device, and the steps that it takes."""
+    choices = forecast.select(rule, devices, question.cost.constants, question.gradient_norms, mean_seconds)
+    steps = np.full(len(devices), question.steps)
+    if rule is None or rule.rule != "paced":
+        return choices, steps
+    return forecast.in_time(choices, question.cost, question.statuses, question.there, steps, question.training)
 
 
 def _forecast(question: Question, devices: Devices) -> float:
@@ -118,6 +134,7 @@ def _play(question: Question, fleet: fleets.Fleet, rule: Settings | None, rounds
         rounds=rounds,
         steps=question.steps,
         gradient_norms=question.gradient_norms,
+        training=question.training,
     )
 
 
@@ -129,14 +146,11 @@ def rule_of(name: str, settings: Settings) -> Settings | None:
 def compare(planned: Answer) -> dict[str, Round]:
     """This round under every rule."""
     question = planned.question
-    constants, norms = question.cost.constants, question.gradient_norms
-    return {
-        name: forecast.summarize(
-            forecast.select(rule_of(name, question.settings), planned.devices, constants, norms, planned.mean_seconds),
-            question.cost.layers,
-        )
+    chosen = {
+        name: _choose(question, rule_of(name, question.settings), planned.devices, planned.mean_seconds)[0]
         for name in RULES
     }
+    return {name: forecast.summarize(choices, question.cost.layers) for name, choices in chosen.items()}
 
 
 def spreads(planned: Answer, boards: Mapping[str, Board]) -> dict[str, dict[str, Round]]:
@@ -166,7 +180,7 @@ def assignment(planned: Answer, row: int) -> Assignment:
         layers=question.cost.layers,
         rank=question.cost.rank,
         cost=question.cost,
-        training=TrainingSpec(steps=question.steps),
+        training=TrainingSpec(steps=int(planned.steps[row]) or 1),
         examples=np.ones(len(question.statuses), dtype=np.int64),
         rounds=1,
     )

@@ -72,6 +72,11 @@ class CostModel:
         )
 
     @property
+    def wire_bytes(self) -> int:
+        """Of one layer's LoRA at the campaign's rank."""
+        return self.rank * self.bytes.wire_per_rank
+
+    @property
     def forward_flops(self) -> int:
         """Of one step: every layer and the head."""
         return self.layers * (self.flops.forward + self.flops.lora_forward) + self.head_forward

@@ -143,7 +143,7 @@ def describe(
 ) -> Devices:
     """Put the statuses of `rows`, which take `steps`, into ACS's terms; communication is in, zero when it is free."""
     constants, size = cost.constants, cost.bytes
-    speed, adapter = statuses.flops[rows], cost.rank * size.wire_per_rank
+    speed, adapter = statuses.flops[rows], cost.wire_bytes
     up, down = statuses.upload_bandwidth[rows], statuses.download_bandwidth[rows]
     quantize = constants.c_a / speed
     if cost.quantization == "roofline":
