@@ -79,7 +79,7 @@ def test_the_rules_are_compared_at_every_spread(run: Any) -> None:
     plan = run("--json").document
     assert set(plan["spreads"]) == {"3x", "6x", "20x"}
     for rounds in (plan["rules"], *plan["spreads"].values()):
-        assert set(rounds) == {"fedlora", "literal", "default", "deadline"}
+        assert set(rounds) == {"fedlora", "literal", "default", "deadline", "paced"}
         assert all(one["round_seconds"] >= one["mean_wait_seconds"] >= 0 for one in rounds.values())
     waits = {rule: one["mean_wait_seconds"] for rule, one in plan["spreads"]["20x"].items()}
     assert waits["default"] < waits["fedlora"]
