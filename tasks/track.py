@@ -9,9 +9,11 @@ mlflow is imported inside functions: it costs 3 s, and the first round hides the
 """
 
 import asyncio
+import getpass
 import json
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -26,6 +28,7 @@ from fedquad.spec_text import plain
 from fedquad.store import files
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder, home, tracking_uri
+from tasks import metrics
 from tasks.progress import announce
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "fedquad"
 KEY_TAG = "fedquad_key"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
+UNNAMEABLE = re.compile(r"[^\w-]")  # what MLflow takes in no model's name
 PATIENCE_SECONDS = 30.0  # a server that does not answer is left alone so long: each try costs up to its timeout
 TALKATIVE = ("alembic", "mlflow", "urllib3")  # they tell of every table created and every connection tried again
 SETTINGS = {
@@ -156,6 +160,7 @@ class Sending:
         if finished:
             self._send_folder("adapter", "adapter/last")
             self._send_folder("best", "adapter/best")
+            self._send_model()
             self._set_status(self._status(finished))
 
     def _begin(self) -> None:
@@ -204,7 +209,20 @@ class Sending:
             "dataset": self.spec.data.name,
             "fleet": boards,
             "priced_as": self.spec.cost.priced_as or self.spec.model.name,
+            "mlflow.note.content": self._note(),
+            **_source(self.arm.description()),
         }
+
+    def _note(self) -> str:
+        """What the arm is, and the command that repeats it."""
+        arm = next(arm for arm in self.spec.arms if arm.name == self.label)
+        params = ", ".join(f"{key}={value}" for key, value in arm.params.items())
+        return (
+            f"**{self.method}**{f' ({params})' if params else ''}, seed {self.seed}, {self.spec.rounds} rounds of "
+            f"{self.spec.fleet.size} devices on {self.spec.data.name} with {self.spec.model.name}. Seconds are the "
+            f"fleet's: `{metrics.BY_SECOND}` is accuracy against them.\n\n"
+            f"    fedquad campaign run campaigns/{self.campaign.name}/spec.yaml --methods {self.label} --seeds {self.seed}\n"
+        )
 
     def _params(self) -> dict[str, str]:
         """Every field of the spec by its dotted key; of the arms, this one."""
@@ -219,10 +237,10 @@ class Sending:
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
         best = max(self.cursor["best_accuracy"], facts["accuracy"])
-        figures = {**_figures(facts), "best_accuracy": best}
-        metrics = [Metric(key, float(value), stamp, step) for key, value in figures.items()]
-        by_second = Metric("accuracy_by_second", facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
-        self.client.log_batch(self.cursor["run_id"], metrics=[*metrics, by_second])  # whose step axis is fleet time
+        figures = {**metrics.figures(facts), metrics.BEST: best}
+        points = [Metric(key, value, stamp, step) for key, value in figures.items()]
+        by_second = Metric(metrics.BY_SECOND, facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
+        self.client.log_batch(self.cursor["run_id"], metrics=[*points, by_second])
         assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
         self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
         self._save(sent_rounds=step, best_accuracy=best)
@@ -231,6 +249,33 @@ class Sending:
         folder = self.arm.path / name
         if folder.exists():
             self.client.log_artifacts(self.cursor["run_id"], str(folder), target)
+
+    def _send_model(self) -> None:
+        """The best adapter as a model of its own, so that MLflow ranks adapters over campaigns; once for a state."""
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        best, number = self.arm.path / "best", self.arm.progress().best_round
+        if not best.exists() or not number:
+            return
+        run_id, facts = self.cursor["run_id"], self.arm.facts(number)
+        experiment = self.client.get_run(run_id).info.experiment_id
+        state = facts["state_digest"][:DIGEST_LENGTH]
+        wanted = f"source_run_id = '{run_id}' AND tags.state = '{state}'"
+        if self.client.search_logged_models([experiment], wanted, max_results=1):
+            return
+        name = UNNAMEABLE.sub("-", f"{self.campaign.name}-{self.label}-s{self.seed}")
+        model = self.client.create_logged_model(
+            experiment, name, run_id, {**self._tags(), "state": state, "round": str(number)}, self._params(), "adapter"
+        )
+        self.client.log_model_artifacts(model.model_id, str(best))
+        split = self.arm.description().get("digests", {}).get("split", "")[:DIGEST_LENGTH]
+        stamp = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000)
+        for key, value in metrics.figures(facts).items():
+            if key.startswith("quality/"):
+                point = Metric(key, value, stamp, number, model.model_id, self.spec.data.name, split)
+                self.client.log_batch(run_id, metrics=[point])
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=number)])
 
     def _set_status(self, status: str) -> None:
         if status == "RUNNING":
@@ -312,9 +357,21 @@ def _inputs(spec: CampaignSpec, digests: Mapping[str, str]) -> list[Any]:
     ]
 
 
-def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a round, its own number aside."""
-    return {key: value for key, value in facts.items() if isinstance(value, int | float) and key != "round"}
+def _source(description: Mapping[str, Any]) -> dict[str, str]:
+    """Where a run comes from, as MLflow shows it, and the flow run in Prefect, where there is one."""
+    from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
+    from prefect.runtime import flow_run
+
+    commit = str(description.get("environment", {}).get("commit", ""))
+    found = {
+        MLFLOW_SOURCE_NAME: "fedquad campaign run",
+        MLFLOW_SOURCE_TYPE: "LOCAL",
+        MLFLOW_USER: getpass.getuser(),
+        MLFLOW_GIT_COMMIT: commit,
+        "prefect_flow_run": str(flow_run.id or ""),
+        "prefect_url": str(flow_run.ui_url or "") if flow_run.id else "",
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

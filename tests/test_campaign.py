@@ -183,7 +183,7 @@ def test_mlflow_holds_a_run_per_arm_with_every_round_and_the_adapter(place: Plac
     runs = client.search_runs([experiment.experiment_id], "tags.campaign = 'reference'")
     assert sorted(run.data.tags["label"] for run in runs) == ["fedlora", "fedlora:oracle"]
     for run, arm in ((r, a) for r in runs for a in place.reference["arms"] if a["label"] == r.data.tags["label"]):
-        history = client.get_metric_history(run.info.run_id, "accuracy")
+        history = client.get_metric_history(run.info.run_id, "quality/accuracy")
         assert [(m.step, m.value) for m in history] == [(r["round"], r["accuracy"]) for r in arm["rounds"]]
         gaps = [m.timestamp - run.info.start_time for m in history]
         assert gaps == [int(r["elapsed_seconds"] * 1000) for r in arm["rounds"]]

@@ -80,9 +80,9 @@ def test_a_run_says_what_it_is_and_holds_every_round_at_the_fleets_time(home: Pa
         "seed": "0",
         "rounds": "3",
     }.items() <= run.data.params.items()
-    assert history(run, "accuracy") == [(1, 100_500, 0.4), (2, 201_000, 0.5), (3, 301_500, pytest.approx(0.6))]
-    assert [step for step, _, _ in history(run, "accuracy_by_second")] == [100, 201, 301]
-    assert "validation_loss" not in run.data.metrics  # None has no place in a curve
+    assert history(run, "quality/accuracy") == [(1, 100_500, 0.4), (2, 201_000, 0.5), (3, 301_500, pytest.approx(0.6))]
+    assert [step for step, _, _ in history(run, "accuracy/by_fleet_second")] == [100, 201, 301]
+    assert "quality/validation_loss" not in run.data.metrics  # None has no place in a curve
     assert run.info.status == "FINISHED"
     assert {i.dataset.digest for i in run.inputs.dataset_inputs} == {
         digest[:36] for digest in handmade.DIGESTS.values()
@@ -90,6 +90,50 @@ def test_a_run_says_what_it_is_and_holds_every_round_at_the_fleets_time(home: Pa
     assert artifacts(run, "adapter") == {"adapter/best", "adapter/last"}
     assert artifacts(run, "assignments") == {f"assignments/round-000{n}.json" for n in (1, 2, 3)}
     assert len(runs("whole")) == 2
+
+
+def test_curves_come_in_groups_and_say_nothing_twice(home: Path) -> None:
+    spec = handmade.spec()
+    send(handmade.make("grouped", spec), spec, finished=True)
+    (run,) = runs("grouped")
+    groups = [name.partition("/")[0] for name in sorted(run.data.metrics)]
+    assert groups[0] == "accuracy"
+    assert set(groups) == {"accuracy", "quality", "time", "depth", "memory", "fleet", "traffic", "energy", "wall"}
+    assert run.data.metrics["memory/greatest_share"] == pytest.approx(7 / 8)
+    assert run.data.metrics["time/waiting_seconds"] == 10
+
+
+def test_a_run_says_how_to_repeat_it_and_where_it_comes_from(home: Path) -> None:
+    spec = handmade.spec("fedlora:oracle")
+    send(handmade.make("told", spec, 1), spec, label="fedlora:oracle")
+    (run,) = runs("told")
+    note = run.data.tags["mlflow.note.content"]
+    assert "fedlora:oracle" in note
+    assert "fedquad campaign run campaigns/told/spec.yaml --methods fedlora:oracle --seeds 0" in note
+    assert run.data.tags["mlflow.source.name"] == "fedquad campaign run"
+    assert run.data.tags["mlflow.user"]
+
+
+def test_the_best_adapter_is_a_model_that_can_be_ranked(home: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    spec = handmade.spec("fedlora:oracle")
+    folder = handmade.make("ranked", spec)
+    for _ in range(2):  # a finished arm that is sent again has one model
+        assert send(folder, spec, finished=True, label="fedlora:oracle") == ""
+    (run,) = runs("ranked")
+    client = MlflowClient(store.tracking_uri())
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert model.name == "ranked-fedlora-oracle-s0"
+    best = max(folder.arm("fedlora:oracle", 0).rounds(), key=lambda one: one["validation_accuracy"])
+    scores = {metric.key: metric for metric in model.metrics}
+    assert scores["quality/accuracy"].value == pytest.approx(best["accuracy"])
+    assert scores["quality/accuracy"].dataset_digest == handmade.DIGESTS["split"][:36]
+    assert model.tags["round"] == str(best["round"])
+    assert {output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs} == {model.model_id}
+    files = {path.name for path in Path(str(model.artifact_location).removeprefix("file://")).rglob("*")}
+    assert "adapter_model.safetensors" in files or files >= {"adapter_config.json"}
+    assert not any(name.endswith((".pkl", ".pickle", ".pt")) for name in files)
 
 
 def test_the_assignments_of_a_round_are_one_readable_document(home: Path, tmp_path: Path) -> None:
@@ -117,7 +161,7 @@ def test_rounds_are_sent_as_they_come_and_never_again(home: Path) -> None:
     tracker.send("fedlora", "fedlora", 0, finished=True)
     assert folder.arm("fedlora", 0).is_tracked()
     (run,) = runs("growing")
-    assert [step for step, _, _ in history(run, "loss")] == [1, 2, 3, 4]
+    assert [step for step, _, _ in history(run, "quality/loss")] == [1, 2, 3, 4]
 
 
 class Killed(BaseException):
@@ -146,7 +190,7 @@ def test_a_kill_between_sending_and_noting_it_doubles_nothing(home: Path, monkey
         send(folder, spec, finished=True)
     assert send(folder, spec, finished=True) == ""
     (run,) = runs(folder.name)
-    for metric in ("accuracy", "loss", "upload_bytes"):
+    for metric in ("quality/accuracy", "quality/loss", "traffic/upload_bytes"):
         assert [step for step, _, _ in history(run, metric)] == [1, 2, 3]
     assert run.info.status == "FINISHED"
 
@@ -164,7 +208,7 @@ def test_a_failed_arm_is_failed_and_runs_again_when_resumed(home: Path) -> None:
     assert runs("failing")[0].info.status == "RUNNING"
     send(folder, spec, finished=True)
     (run,) = runs("failing")
-    assert (run.info.status, len(history(run, "accuracy"))) == ("FINISHED", 3)
+    assert (run.info.status, len(history(run, "quality/accuracy"))) == ("FINISHED", 3)
 
 
 def test_a_run_that_somebody_deleted_is_made_again(home: Path) -> None:
@@ -177,7 +221,7 @@ def test_a_run_that_somebody_deleted_is_made_again(home: Path) -> None:
     handmade.commit(folder, "fedlora", 0, 2)
     assert send(folder, spec) == ""
     (run,) = runs("deleted")
-    assert [step for step, _, _ in history(run, "accuracy")] == [1, 2]
+    assert [step for step, _, _ in history(run, "quality/accuracy")] == [1, 2]
 
 
 def test_going_back_to_a_round_makes_a_new_run_and_the_old_one_is_superseded(home: Path) -> None:
@@ -193,7 +237,7 @@ def test_going_back_to_a_round_makes_a_new_run_and_the_old_one_is_superseded(hom
     superseded, new = sorted(runs("back"), key=lambda run: run.info.run_id != old.info.run_id)
     assert superseded.data.tags["superseded_by"] == new.info.run_id
     assert "superseded_by" not in new.data.tags
-    assert [step for step, _, _ in history(new, "loss")] == [1, 2, 3]
+    assert [step for step, _, _ in history(new, "quality/loss")] == [1, 2, 3]
 
 
 def test_the_adapter_is_kept_every_so_many_rounds(home: Path) -> None:
@@ -235,7 +279,7 @@ def test_out_of_reach_is_an_answer_said_once_and_another_store_gets_everything(
     assert "\n" not in notices[0]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert send(folder, spec, finished=True) == ""
-    assert len(history(runs("unheard")[0], "accuracy")) == 3
+    assert len(history(runs("unheard")[0], "quality/accuracy")) == 3
 
 
 def test_nothing_is_pickled(home: Path) -> None:

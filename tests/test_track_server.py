@@ -89,7 +89,7 @@ def check(uri: str) -> None:
     experiment = client.get_experiment_by_name("fedquad")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
-    points = client.get_metric_history(run.info.run_id, "accuracy")
+    points = client.get_metric_history(run.info.run_id, "quality/accuracy")
     assert [(p.step, p.timestamp - run.info.start_time) for p in points] == [(1, 100_500), (2, 201_000), (3, 301_500)]
     assert {item.path for item in client.list_artifacts(run.info.run_id, "adapter")} == {"adapter/best", "adapter/last"}
     assert run.info.status == "FINISHED"
