@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, comparison, statistics
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
@@ -165,7 +165,13 @@ def locked_depth(last: Collection[Mapping[str, Any]]) -> int | None:
 
 
 def arm_summary(
-    label: str, method: str, params: Mapping[str, Any], seed: int, rounds: Sequence[Mapping[str, Any]]
+    label: str,
+    method: str,
+    params: Mapping[str, Any],
+    seed: int,
+    rounds: Sequence[Mapping[str, Any]],
+    start: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """An arm's part of summary.json, from its rounds as stored; the target's figures are added by `summary`."""
     accuracies = [r["accuracy"] for r in rounds]
@@ -174,6 +180,8 @@ def arm_summary(
         "method": method,
         "params": dict(params),
         "seed": seed,
+        "start": start,  # what all arms of the seed begin with; None in campaigns older than this
+        "digests": dict(digests or {}),
         "rounds": [{key: r[key] for key in ROUND_FIGURES} for r in rounds],
         "best_accuracy": max(accuracies, default=None),
         "final_accuracy": accuracies[-1] if accuracies else None,
@@ -189,8 +197,8 @@ def summary(
     campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any
 ) -> dict[str, Any]:
     """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
-    best = [arm["best_accuracy"] for arm in arms if arm["best_accuracy"] is not None]
-    goal = target if target is not None else min(best, default=None)
+    found = comparison.of_one_campaign(arms, target)
+    goal = found["targets"][0]["target"] if found["targets"] else target
     reached = [_with_target(arm, goal) for arm in arms]
     return {
         "schema": SCHEMA,
@@ -198,18 +206,17 @@ def summary(
         "target_accuracy": goal,
         "digests": dict(digests),
         "arms": reached,
-        "speedups": speedups(reached),
+        "speedups": speedups(reached) if found["targets"] else {},
+        "comparison": found,
         **more,
     }
 
 
 def _with_target(arm: Mapping[str, Any], goal: float | None) -> dict[str, Any]:
+    """The round that reached the target, and when the line between its evaluation and the one before did."""
     hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
-    return {
-        **arm,
-        "seconds_to_target": hit["elapsed_seconds"] if hit else None,
-        "rounds_to_target": hit["round"] if hit else None,
-    }
+    when = None if goal is None else statistics.crossing(comparison.curve(arm), goal)
+    return {**arm, "seconds_to_target": when, "rounds_to_target": hit["round"] if hit else None}
 
 
 def speedups(arms: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

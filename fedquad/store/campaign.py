@@ -91,7 +91,7 @@ class CampaignFolder:
             folder.refuse_lost(len(rounds))
             digests.update(about.get("digests", {}))
             environment = about.get("environment", environment)
-            arm = facts.arm_summary(label, method, params, seed, rounds)
+            arm = facts.arm_summary(label, method, params, seed, rounds, about.get("start"), about.get("digests"))
             arms.append({**arm, "failure": about.get("failure", "")})
         return facts.summary(
             self.name,
