@@ -88,6 +88,16 @@ def compare(arms: Sequence[Arm], target: float | None = None, last: int = 1) -> 
     return {**found, "said": said(found)}
 
 
+def at_target(arms: Sequence[Arm], goal: float | None, last: int = 1) -> list[dict[str, Any]]:
+    """The arms with the round that reached the target, and when the line between its evaluation and the one before did."""
+    found = []
+    for arm in arms:
+        hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
+        when = None if goal is None else statistics.crossing(curve(arm, last=last), goal)
+        found.append({**arm, "seconds_to_target": when, "rounds_to_target": hit["round"] if hit else None})
+    return found
+
+
 def _goals(labels: Labels, best: Mapping[str, Sequence[float]], target: float | None) -> list[dict[str, Any]]:
     """The target, and that of the arms that learn where some hardly do."""
     if not best:
@@ -215,16 +225,20 @@ def _said_of(target: Mapping[str, Any], reference: str | None, methods: Sequence
     if reached:
         first = min(reached, key=lambda label: reached[label])
         lines.append(f"{first} is first at {goal}, after {reached[first]:.1f} s of the fleet's time.")
+    if missed := [label for label in target["labels"] if not rows[label]["reached"]]:
+        lines.append(f"{_list(missed)} did not reach {goal}.")
     for label in target["labels"]:
         row = rows[label]
-        if not row["over_seeds"]:
-            lines.append(f"{label} reached {goal} with {row['reached']} of {len(row['seeds'])} seeds.")
+        if row["reached"] and not row["over_seeds"]:
+            lines.append(
+                f"{label} reached {goal} with {row['reached']} of {len(row['seeds'])} seeds, so no mean is told."
+            )
         elif row["speed_up"]:
-            lines.append(f"{reference} reached {100 * target['target']:.1f} % {sooner_in_words(row, str(reference))}.")
+            lines.append(f"{reference} reached {100 * target['target']:.1f} % {sooner_in_words(row)}.")
     return lines
 
 
-def sooner_in_words(row: Mapping[str, Any], reference: str) -> str:
+def sooner_in_words(row: Mapping[str, Any]) -> str:
     """A row's speed-up as words: by how much, how sure, or that nothing can be told."""
     found, label = row["speed_up"], row["label"]
     if row["told_apart"] is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedquad.rounds import adapters, comparison, statistics
+from fedquad.rounds import adapters, comparison
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
@@ -199,7 +199,7 @@ def summary(
     """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
     found = comparison.of_one_campaign(arms, target)
     goal = found["targets"][0]["target"] if found["targets"] else target
-    reached = [_with_target(arm, goal) for arm in arms]
+    reached = comparison.at_target(arms, goal)
     return {
         "schema": SCHEMA,
         "campaign": campaign,
@@ -210,13 +210,6 @@ def summary(
         "comparison": found,
         **more,
     }
-
-
-def _with_target(arm: Mapping[str, Any], goal: float | None) -> dict[str, Any]:
-    """The round that reached the target, and when the line between its evaluation and the one before did."""
-    hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
-    when = None if goal is None else statistics.crossing(comparison.curve(arm), goal)
-    return {**arm, "seconds_to_target": when, "rounds_to_target": hit["round"] if hit else None}
 
 
 def speedups(arms: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
