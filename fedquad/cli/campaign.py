@@ -1,4 +1,4 @@
-"""`fedquad campaign ...`: run, list, show, resume, presets, verify."""
+"""`fedquad campaign ...`: run, list, show, resume, presets, verify; report and compare are of campaign_evidence."""
 
 import json
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from fedquad.cli import campaign_evidence
 
 app = typer.Typer(no_args_is_help=True, help="Run campaigns and look at them.")
 
@@ -118,6 +120,7 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
     if has_finished:
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
         _send_rest(folder, spec)
+        _report_if_missing(folder)
         return _close(folder, folder.write_summary(), as_json)
     from fedquad.cli import display
     from fedquad.errors import ArmFailedError
@@ -143,6 +146,14 @@ def _send_rest(folder: Any, spec: Any) -> None:
 
     for said in send.run(spec, folder.name):
         print(f"{folder.name}: {said}", file=sys.stderr)
+
+
+def _report_if_missing(folder: Any) -> None:
+    """Write the report of a campaign that was run before there were any."""
+    if not (folder.path / "report" / "index.html").exists():
+        from tasks import report as reports
+
+        reports.write(folder)
 
 
 def _close(folder: Any, summary: Mapping[str, Any], as_json: bool) -> None:
@@ -196,22 +207,26 @@ def _row(folder: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
-    """Show a campaign: its figures, its settings, what it was computed with."""
+def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
+    """Show a campaign: its figures, its curves, its settings, what it was computed with."""
     from fedquad.spec import CampaignSpec
     from fedquad.spec_text import plain
     from fedquad.store import campaign as store
+    from tasks import report as reports
 
     folder = store.existing(name)
-    spec, summary = folder.stored_spec(), folder.summarise()
-    state = folder.status(summary)
+    evidence = reports.of_one(folder, mean_of)
+    spec, summary, state = folder.stored_spec(), evidence.summary, evidence.state
     if as_json:
         return _print_json({**summary, "state": state, "spec": spec})
-    from fedquad.cli import tables
+    from fedquad.cli import evidence_tables, tables
 
     console = tables.console()
     width = console.width
     console.print(tables.campaign_summary(summary, spec, width))
+    for part in (*evidence_tables.targets(evidence, width), evidence_tables.curve(evidence, width)):
+        if part is not None:
+            console.print(part)
     for title, table in {
         "test accuracy % after round": tables.rounds(summary, spec, width),
         "settings that differ from the defaults": tables.settings(spec, plain(CampaignSpec()), width),
@@ -285,6 +300,10 @@ def _elsewhere() -> Iterator[Path]:
         finally:
             for key, value in before.items():
                 os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+
+
+app.command()(campaign_evidence.report)
+app.command()(campaign_evidence.compare)
 
 
 def _print_json(document: Any) -> None:

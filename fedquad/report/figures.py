@@ -91,8 +91,8 @@ def _curves(page: Page, name: str, title: str, caption: str, labels: Sequence[st
             drawing.hover.append((axes, label, x[at], 100 * found.mean[at], words))
     for target in page.evidence.summary["comparison"]["targets"]:
         axes.axhline(100 * target["target"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.annotate(f"target {percent(target['target'])} %", (0.995, 100 * target["target"]), xycoords=("axes fraction", "data"),
-                      ha="right", va="bottom", color=INK, fontsize=8)  # fmt: skip
+        axes.annotate(f"target {percent(target['target'])} %", (0.01, 100 * target["target"]), xycoords=("axes fraction", "data"),
+                      ha="left", va="bottom", color=INK, fontsize=8)  # fmt: skip
     axes.set(xlabel=f"fleet time, {unit}", ylabel="test accuracy, %")
     axes.set_xlim(left=0)
     return drawing

@@ -21,6 +21,7 @@ from fedquad.report.looks import DASHES, Look, looks
 from fedquad.report.page_parts import SCRIPT, STYLE
 from fedquad.report.tables import Cell, Table
 
+MOST_SAID = 14  # sentences; a page of forty-five arms has a table for the others
 INLINE_CSV = 60_000  # bytes of a table that the page itself hands out; longer ones lie beside it
 
 
@@ -102,6 +103,11 @@ def _about(evidence: Evidence) -> str:
 def _said(evidence: Evidence) -> list[str]:
     """The result in words, with what stands against it."""
     lines = list(evidence.summary["comparison"]["said"])
+    if len(lines) > MOST_SAID:
+        lines = [
+            *lines[:MOST_SAID],
+            f"The other {len(lines) - MOST_SAID} sentences say the same of the other arms; the table of the target holds them.",
+        ]
     if evidence.last > 1:
         lines.append(f"Scores are means of the last {evidence.last} evaluations.")
     over = sum(facts["memory_violations"] for arm in evidence.summary["arms"] for facts in arm["rounds"])

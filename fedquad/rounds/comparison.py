@@ -264,7 +264,7 @@ def _percent(found: Mapping[str, Any]) -> str:
     return (
         shown
         if found["deviation"] is None
-        else f"{shown} (+- {100 * found['deviation']:.1f} over {found['count']} seeds)"
+        else f"{shown} (± {100 * found['deviation']:.1f} over {found['count']} seeds)"
     )
 
 
