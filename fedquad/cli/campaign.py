@@ -1,12 +1,8 @@
-"""`fedquad campaign ...`: run, list, show, resume, presets, verify; report and compare are of campaign_evidence."""
+"""`fedquad campaign ...`: run, list, show, resume, presets, verify; report, compare and export are of campaign_evidence."""
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -255,26 +251,34 @@ def presets(as_json: Json = False) -> None:
 
 @app.command()
 def verify(
-    name: Name,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each arm that are computed again.")] = 2,
+    name: campaign_evidence.Named,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds of each arm that are computed again; 0 only checks what is there.")
+    ] = 2,
     trust_methods: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
+    """Check all that a campaign's results rest on, compute its first rounds again, elsewhere, and compare them bit by bit."""
+    with campaign_evidence.named(name) as folder:
+        _verify(folder, rounds, trust_methods, as_json)
+
+
+def _verify(folder: Any, rounds: int, trust_methods: bool, as_json: bool) -> None:
     from fedquad.cli import check, display
     from fedquad.errors import DifferenceError, SpecError
-    from fedquad.store import campaign as store
 
-    folder = store.existing(name)
     spec = _own_spec(folder, trust_methods)
     folder.check()
     if not any(arm.rounds() for arm in folder.arms()):
-        raise SpecError(f"campaign {name!r} has no finished round to compare with")
-    with display.watching(folder) as listener, _elsewhere() as there:
-        from flows import launch
+        raise SpecError(f"campaign {folder.name!r} has no finished round to compare with")
+    if rounds:
+        with display.watching(folder) as listener, check.elsewhere() as there:
+            from flows import launch
 
-        launch.run(spec, name, listener=listener, until=rounds)
-        document = check.compare(folder, there / "campaigns" / name, spec, rounds)
+            launch.run(spec, folder.name, listener=listener, until=rounds)
+            document = check.compare(folder, there / "campaigns" / folder.name, spec, rounds)
+    else:
+        document = {"campaign": folder.name, "rounds_compared": 0, "differences": [], "inputs": {}, "environment": {}}
     if as_json:
         _print_json(document)
     else:
@@ -283,27 +287,9 @@ def verify(
         raise DifferenceError(check.blame(document))
 
 
-@contextmanager
-def _elsewhere() -> Iterator[Path]:
-    """A home for a while, with the caches of the real one and a tracking store of its own."""
-    from fedquad.store import campaign as store
-
-    before = {key: os.environ.get(key) for key in ("FEDQUAD_HOME", "MLFLOW_TRACKING_URI")}
-    cache = store.home() / "cache"
-    with tempfile.TemporaryDirectory(prefix="fedquad-verify-") as folder:
-        if cache.exists():
-            (Path(folder) / "cache").symlink_to(cache)
-        os.environ["FEDQUAD_HOME"] = folder
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        try:
-            yield Path(folder)
-        finally:
-            for key, value in before.items():
-                os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
-
-
 app.command()(campaign_evidence.report)
 app.command()(campaign_evidence.compare)
+app.command()(campaign_evidence.export)
 
 
 def _print_json(document: Any) -> None:

@@ -83,7 +83,7 @@ def band(curves: Sequence[statistics.Curve]) -> Band | None:
     at = np.unique([cost for one in curves for cost, _ in one if begin <= cost <= end])
     if len(at) > POINTS:
         at = np.unique([*np.linspace(begin, end, POINTS)])
-    each = np.array([np.interp(at, *(list(part) for part in zip(*one))) for one in curves])
+    each = np.array([np.interp(at, [cost for cost, _ in one], [score for _, score in one]) for one in curves])
     return Band(x=at, mean=each.mean(axis=0), low=each.min(axis=0), high=each.max(axis=0))
 
 

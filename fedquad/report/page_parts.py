@@ -30,7 +30,7 @@ p{margin:.4rem 0;max-width:62rem}
 .arms .all{display:none}
 .js .arms .all{display:inline;font:inherit;font-size:.8rem;color:inherit;background:none;border:1px solid var(--faint);border-radius:.2rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1.2rem;align-items:start}
-figure{margin:0;padding:.8rem;background:var(--card);border-radius:.3rem;min-width:0;break-inside:avoid}
+figure{margin:0;max-width:46rem;padding:.8rem;background:var(--card);border-radius:.3rem;min-width:0;break-inside:avoid}
 figure .plot{position:relative}
 figure svg{display:block;width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt}
 figure svg text{fill:var(--ink)}
