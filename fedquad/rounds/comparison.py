@@ -244,11 +244,11 @@ def sooner_in_words(row: Mapping[str, Any]) -> str:
     """A row's speed-up as words: by how much, how sure, or that nothing can be told."""
     found, label = row["speed_up"], row["label"]
     if row["told_apart"] is None:
-        return f"{found['mean']:.2f} times as soon as {label}, on one seed, which says nothing of chance"
+        return f"{found['mean']:.2f} times as fast as {label}, on one seed, which says nothing of chance"
     held = f"{found['low']:.2f} to {found['high']:.2f} over {found['count']} seeds"
     if not row["told_apart"]:
-        return f"{found['mean']:.2f} times as soon as {label} ({held}): the two cannot be told apart"
-    return f"{found['mean']:.2f} times as soon as {label} ({held})"
+        return f"{found['mean']:.2f} times as fast as {label} ({held}): the two cannot be told apart"
+    return f"{found['mean']:.2f} times as fast as {label} ({held})"
 
 
 def plain(found: Spread) -> dict[str, Any]:
