@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.campaigns import measure
 from benchmarks.rows import HERE, arguments, record
+from fedquad.rounds.statistics import crossing
 from flows.edge import campaign_spec
 
 SEEDS = [0, 1, 2]
@@ -55,20 +56,13 @@ def mean(seeds: Sequence[Sequence[dict[str, str]]], key: str) -> float:
 
 
 def _mean_crossing(seeds: Sequence[Sequence[dict[str, str]]], goal: float) -> float | None:
-    found = [crossing(arm, goal) for arm in seeds]
+    found = [crossing(curve(arm), goal) for arm in seeds]
     return round(statistics.fmean(one for one in found if one is not None), 1) if None not in found else None
 
 
-def crossing(arm: Sequence[dict[str, str]], goal: float) -> float | None:
-    """When the accuracy first was the goal, on a line between two evaluations."""
-    before = (0.0, 0.0)
-    for row in arm:
-        now = (float(row["elapsed_seconds"]), float(row["accuracy"]))
-        if now[1] >= goal:
-            share = (goal - before[1]) / (now[1] - before[1]) if before[0] else 1.0
-            return before[0] + share * (now[0] - before[0])
-        before = now
-    return None
+def curve(arm: Sequence[dict[str, str]]) -> list[tuple[float, float]]:
+    """An arm's rows as (seconds, accuracy)."""
+    return [(float(row["elapsed_seconds"]), float(row["accuracy"])) for row in arm]
 
 
 def main() -> None:

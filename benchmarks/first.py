@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import crossing
+from benchmarks.baselines import curve
 from benchmarks.campaigns import measure
 from benchmarks.rows import HERE, provenance
+from fedquad.rounds import statistics
 
 PUBLISHED = (
     "fedlora",
@@ -42,7 +43,6 @@ PACED = ("fedlora:paced", "hetlora:paced", "legend:paced", "fedquad:paced")
 OURS, CONTROL, YARDSTICK = "fedquad:paced", "fedlora:paced", "fedlora"
 SEEDS = (0, 1, 2, 3, 4)
 KEPT = HERE / "first.csv"
-DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def seconds_to(arms: Arms, goals: Sequence[float]) -> dict[str, dict[int, float 
     """Each method's and seed's seconds, the mean over the targets; none where it missed one of them."""
     found: dict[str, dict[int, float | None]] = {}
     for method, seeds in arms.items():
-        times = {seed: [crossing(rounds, goal) for goal in goals] for seed, rounds in seeds.items()}
+        times = {seed: [statistics.crossing(curve(rounds), goal) for goal in goals] for seed, rounds in seeds.items()}
         found[method] = {
             seed: None if None in each else float(np.mean([one for one in each if one is not None]))
             for seed, each in times.items()
@@ -174,13 +174,12 @@ def seconds_to(arms: Arms, goals: Sequence[float]) -> dict[str, dict[int, float 
 
 def speed_up(of: dict[int, float | None], over: dict[int, float | None]) -> tuple[float, float, float] | None:
     """How many times sooner, paired by seed: the mean, and the interval that holds 95 of 100 bootstrap means."""
-    pairs = [(mine, other) for seed, mine in of.items() if mine and (other := over.get(seed))]
-    if not pairs or len(pairs) < len(of):
+    found = statistics.ratios(of, over)
+    if found is None:
         return None
-    ratios = np.array([other / mine for mine, other in pairs])
-    drawn = np.random.default_rng(0).choice(ratios, (DRAWS, len(ratios))).mean(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(ratios.mean()), float(low), float(high)
+    sooner = list(found.values())
+    low, high = statistics.interval(sooner, np.random.default_rng(0))  # the draw of the rows that LOG.md tells of
+    return float(np.mean(sooner)), low, high
 
 
 def summary(setting: Setting, rows: Sequence[dict[str, str]]) -> Iterator[str]:
@@ -192,7 +191,7 @@ def summary(setting: Setting, rows: Sequence[dict[str, str]]) -> Iterator[str]:
     times = seconds_to(arms, goals)
     yield f"{setting.name}: seconds to {', '.join(f'{100 * goal:.1f}' for goal in goals)} %, {max(map(len, arms.values()))} seeds"
     for method, seeds in arms.items():
-        each = [[crossing(rounds, goal) for rounds in seeds.values()] for goal in goals]
+        each = [[statistics.crossing(curve(rounds), goal) for rounds in seeds.values()] for goal in goals]
         shown = ["-" if None in one else f"{np.mean([t for t in one if t is not None]):.1f}" for one in each]
         final, slow, fast = (
             100 * np.mean([float(rounds[-1][key]) for rounds in seeds.values()])

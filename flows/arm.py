@@ -13,6 +13,7 @@ from fedquad.store.files import check_room
 from flows import watch
 from flows.forget import forget
 from flows.steps import STEPS
+from tasks.evaluate import evaluate_start
 from tasks.prepare import is_finished, open_arm
 from tasks.progress import announce
 from tasks.round import play
@@ -31,6 +32,7 @@ async def arm(label: str, seed: int, until: int | None = None) -> State:
 async def _run(session: Session, label: str, seed: int, until: int | None) -> State:
     try:
         work = open_arm(session, label, seed)
+        await evaluate_start(work)
         told: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
         async with get_client() as client:
             while not is_finished(session.spec, work.folder.progress, until):

@@ -11,12 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 
 from fedquad import discover
-from fedquad.errors import ArmFailedError
+from fedquad.errors import ArmFailedError, FedquadError
 from fedquad.spec import CampaignSpec
 from flows import admission, watch
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
+from tasks import report
 from tasks.prepare import current, is_finished, open_arm, opened
 from tasks.progress import announce
 from tasks.session import CURRENT, Session
@@ -71,7 +72,7 @@ async def campaign(
             rounds=spec.rounds,
         )
         states = await _run_arms(session, planned, until)
-        summary = await asyncio.to_thread(_close, session, planned)
+        summary = await asyncio.to_thread(_close, session, planned, until is None)
     failed = [
         f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()
     ]
@@ -107,8 +108,8 @@ async def _run_arms(
     return dict(zip(open_arms, states))
 
 
-def _close(session: Session, planned: list[tuple[str, int]]) -> dict[str, Any]:
-    """Write the summary and send MLflow what it has not got yet."""
+def _close(session: Session, planned: list[tuple[str, int]], is_whole: bool) -> dict[str, Any]:
+    """Write the summary and, of a run that was not cut short, the report; send MLflow what it has not got yet."""
     for label, seed in planned:
         if is_finished(session.spec, session.folder.arm(label, seed).progress()):
             open_arm(session, label, seed)  # which makes its exports again where a kill left old ones
@@ -116,4 +117,17 @@ def _close(session: Session, planned: list[tuple[str, int]]) -> dict[str, Any]:
     methods = {a.name: a.method for a in session.spec.arms}
     for label, seed in planned:
         session.tracker.send(label, methods[label], seed, finished=True)
+    if is_whole:
+        _report(session)
     return summary
+
+
+def _report(session: Session) -> None:
+    """Write the report; a campaign has run all the same where that cannot be."""
+    try:
+        report.write(session.folder)
+    except FedquadError as error:
+        announce(
+            "notice",
+            message=f"the report was not written: {error}; `fedquad campaign report {session.folder.name}` does it",
+        )

@@ -16,6 +16,7 @@ from fedquad.learn.jobs import Evaluate
 from fedquad.learn.pool import Pool
 from fedquad.learn.scores import Scores as Counts
 from fedquad.learn.scores import accuracy, f1
+from fedquad.rounds import adapters
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
 from tasks.session import Arm
@@ -28,6 +29,20 @@ async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
     """Accuracy and loss of what the method hands out."""
     path, digest = arm.spool.send(arm.strategy.view(outcome.state, arm.world))
     return await arm.judge.score(path, digest)
+
+
+async def evaluate_start(arm: Arm) -> None:
+    """Score what all arms of the seed begin with, once, and note it in each: their curves begin there, at 0 s."""
+    folder, shared = arm.folder.folder, arm.shared
+    async with shared.scoring:
+        shared.start = shared.start or folder.description().get("start", {})
+        if not shared.start:
+            rank = arm.spec.model.rank
+            master = adapters.cut(shared.master, shared.master.layers, [rank] * len(shared.master.layers))
+            scores = await arm.judge.score(*arm.spool.send(master))
+            shared.start = {"score": scores.accuracy, "accuracy": scores.accuracy, "loss": scores.loss}
+    if "start" not in folder.description():
+        folder.note_start(shared.start)
 
 
 class PoolJudge:

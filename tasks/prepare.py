@@ -5,6 +5,7 @@ Knows nothing of Prefect, so that it can run while prefect is still being import
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fedquad.store import inputs, progress
 from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
+from fedquad.store.files import digest_of
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import ModelLayout
@@ -112,6 +114,7 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
         "trace": fleet.digest(drawn, session.cost, seed, spec.rounds),
         "adapter": adapters.digest(adapters.cut(master, master.layers, [spec.model.rank] * len(master.layers))),
         "backbone": layout.digest,
+        "prices": digest_of(asdict(session.cost)),
     }
     examples = np.array([len(indices) for indices in rows], dtype=np.int64)
     return Seed(seed, master, path, examples, fleet_of(session, drawn, seed), digests)

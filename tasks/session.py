@@ -3,6 +3,7 @@
 Plain classes, not records: Prefect looks into every dataclass, list and dict that a task is given, and leaves these alone.
 """
 
+import asyncio
 from collections import defaultdict, deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Seed:
         self.examples = examples
         self.fleet = fleet
         self.digests = digests
+        self.start: dict[str, float | None] = {}  # how the master adapter scores, once it is known
+        self.scoring = asyncio.Lock()  # two arms of the seed begin side by side
 
 
 class Judge(Protocol):

@@ -66,7 +66,12 @@ def test_legend_says_what_it_is_wherever_it_is_shown() -> None:
     assert discover.remark("fedquad:literal") == discover.remark("./mine.py") == ""
     arm = {"label": "mine", "method": "legend", "failure": "", "rounds": []}
     figures = dict.fromkeys(("final_accuracy", "best_accuracy", "seconds_to_target", "mean_wait_seconds"))
-    summary = {"campaign": "c", "arms": [{**arm, **figures, "seed": 0}], "target_accuracy": None, "speedups": {}}
+    summary = {
+        "campaign": "c",
+        "arms": [{**arm, **figures, "seed": 0}],
+        "target_accuracy": None,
+        "comparison": {"said": []},
+    }
     shown = tables.campaign_summary(summary, plain(CampaignSpec()), width=100)
     with (console := tables.Console(width=200)).capture() as caught:
         console.print(shown)

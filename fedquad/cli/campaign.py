@@ -1,15 +1,13 @@
-"""`fedquad campaign ...`: run, list, show, resume, presets, verify."""
+"""`fedquad campaign ...`: run, list, show, resume, presets, verify; report, compare and export are of campaign_evidence."""
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+
+from fedquad.cli import campaign_evidence
 
 app = typer.Typer(no_args_is_help=True, help="Run campaigns and look at them.")
 
@@ -118,6 +116,7 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
     if has_finished:
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
         _send_rest(folder, spec)
+        _report_if_missing(folder)
         return _close(folder, folder.write_summary(), as_json)
     from fedquad.cli import display
     from fedquad.errors import ArmFailedError
@@ -143,6 +142,14 @@ def _send_rest(folder: Any, spec: Any) -> None:
 
     for said in send.run(spec, folder.name):
         print(f"{folder.name}: {said}", file=sys.stderr)
+
+
+def _report_if_missing(folder: Any) -> None:
+    """Write the report of a campaign that was run before there were any."""
+    if not (folder.path / "report" / "index.html").exists():
+        from tasks import report as reports
+
+        reports.write(folder)
 
 
 def _close(folder: Any, summary: Mapping[str, Any], as_json: bool) -> None:
@@ -196,22 +203,26 @@ def _row(folder: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
-    """Show a campaign: its figures, its settings, what it was computed with."""
+def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
+    """Show a campaign: its figures, its curves, its settings, what it was computed with."""
     from fedquad.spec import CampaignSpec
     from fedquad.spec_text import plain
     from fedquad.store import campaign as store
+    from tasks import report as reports
 
     folder = store.existing(name)
-    spec, summary = folder.stored_spec(), folder.summarise()
-    state = folder.status(summary)
+    evidence = reports.of_one(folder, mean_of)
+    spec, summary, state = folder.stored_spec(), evidence.summary, evidence.state
     if as_json:
         return _print_json({**summary, "state": state, "spec": spec})
-    from fedquad.cli import tables
+    from fedquad.cli import evidence_tables, tables
 
     console = tables.console()
     width = console.width
     console.print(tables.campaign_summary(summary, spec, width))
+    for part in (*evidence_tables.targets(evidence, width), evidence_tables.curve(evidence, width)):
+        if part is not None:
+            console.print(part)
     for title, table in {
         "test accuracy % after round": tables.rounds(summary, spec, width),
         "settings that differ from the defaults": tables.settings(spec, plain(CampaignSpec()), width),
@@ -240,26 +251,34 @@ def presets(as_json: Json = False) -> None:
 
 @app.command()
 def verify(
-    name: Name,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each arm that are computed again.")] = 2,
+    name: campaign_evidence.Named,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds of each arm that are computed again; 0 only checks what is there.")
+    ] = 2,
     trust_methods: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Compute a campaign's first rounds again, elsewhere, and compare them bit by bit."""
+    """Check all that a campaign's results rest on, compute its first rounds again, elsewhere, and compare them bit by bit."""
+    with campaign_evidence.named(name) as folder:
+        _verify(folder, rounds, trust_methods, as_json)
+
+
+def _verify(folder: Any, rounds: int, trust_methods: bool, as_json: bool) -> None:
     from fedquad.cli import check, display
     from fedquad.errors import DifferenceError, SpecError
-    from fedquad.store import campaign as store
 
-    folder = store.existing(name)
     spec = _own_spec(folder, trust_methods)
     folder.check()
     if not any(arm.rounds() for arm in folder.arms()):
-        raise SpecError(f"campaign {name!r} has no finished round to compare with")
-    with display.watching(folder) as listener, _elsewhere() as there:
-        from flows import launch
+        raise SpecError(f"campaign {folder.name!r} has no finished round to compare with")
+    if rounds:
+        with display.watching(folder) as listener, check.elsewhere() as there:
+            from flows import launch
 
-        launch.run(spec, name, listener=listener, until=rounds)
-        document = check.compare(folder, there / "campaigns" / name, spec, rounds)
+            launch.run(spec, folder.name, listener=listener, until=rounds)
+            document = check.compare(folder, there / "campaigns" / folder.name, spec, rounds)
+    else:
+        document = {"campaign": folder.name, "rounds_compared": 0, "differences": [], "inputs": {}, "environment": {}}
     if as_json:
         _print_json(document)
     else:
@@ -268,23 +287,9 @@ def verify(
         raise DifferenceError(check.blame(document))
 
 
-@contextmanager
-def _elsewhere() -> Iterator[Path]:
-    """A home for a while, with the caches of the real one and a tracking store of its own."""
-    from fedquad.store import campaign as store
-
-    before = {key: os.environ.get(key) for key in ("FEDQUAD_HOME", "MLFLOW_TRACKING_URI")}
-    cache = store.home() / "cache"
-    with tempfile.TemporaryDirectory(prefix="fedquad-verify-") as folder:
-        if cache.exists():
-            (Path(folder) / "cache").symlink_to(cache)
-        os.environ["FEDQUAD_HOME"] = folder
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        try:
-            yield Path(folder)
-        finally:
-            for key, value in before.items():
-                os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+app.command()(campaign_evidence.report)
+app.command()(campaign_evidence.compare)
+app.command()(campaign_evidence.export)
 
 
 def _print_json(document: Any) -> None:

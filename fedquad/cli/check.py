@@ -1,12 +1,32 @@
 """`campaign verify`: compare rounds computed again with those stored, and say what differs around them."""
 
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fedquad.spec import CampaignSpec
-from fedquad.store.campaign import CampaignFolder
+from fedquad.store.campaign import CampaignFolder, home
 from fedquad.store.environment import environment
+
+
+@contextmanager
+def elsewhere() -> Iterator[Path]:
+    """A home for a while, with the caches of the real one and a tracking store of its own."""
+    before = {key: os.environ.get(key) for key in ("FEDQUAD_HOME", "MLFLOW_TRACKING_URI")}
+    cache = home() / "cache"
+    with tempfile.TemporaryDirectory(prefix="fedquad-verify-") as folder:
+        if cache.exists():
+            (Path(folder) / "cache").symlink_to(cache)
+        os.environ["FEDQUAD_HOME"] = folder
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        try:
+            yield Path(folder)
+        finally:
+            for key, value in before.items():
+                os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
 
 
 def compare(stored: CampaignFolder, computed: Path, spec: CampaignSpec, rounds: int) -> dict[str, Any]:
@@ -40,6 +60,8 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[s
 def describe(document: Mapping[str, Any]) -> str:
     """The comparison for people, a line per round that differs."""
     count, wrong = document["rounds_compared"], document["differences"]
+    if not count:
+        return f"campaign {document['campaign']}: every digest is right; no round was computed again"
     if not wrong:
         return f"campaign {document['campaign']}: {count} rounds computed again, all bits the same"
     lines = [

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from fedquad.cli import campaign, doctor, fleet, plan, profile
+from fedquad.cli import adapter, campaign, doctor, fleet, plan, profile
 from fedquad.errors import FedquadError
 
 USAGE_EXIT = 2
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(adapter.app, name="adapter")
 app.add_typer(fleet.app, name="fleet")
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)

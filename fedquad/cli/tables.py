@@ -16,6 +16,7 @@ from fedquad.store import campaign as store
 
 NONE = "-"
 UNBOUNDED = 1000  # columns; a table measured inside its terminal is never wider than that
+MOST_SAID = 14  # sentences below a table
 WIDE = 110  # from so many columns on, tables use full words and more room
 
 
@@ -132,14 +133,11 @@ def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
 
 
 def _notes(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterable[Text]:
-    goal = summary["target_accuracy"]
-    if goal is not None:
-        how = "" if spec["target_accuracy"] is not None else ", the lowest of the arms' best"
-        yield Text(f"Target: {percent(goal)} % test accuracy{how}.")
-    known = {label: ratio for label, ratio in summary["speedups"].items() if ratio is not None}
-    if known:
-        ratios = ", ".join(f"{ratio:.2f} times {label}" for label, ratio in known.items())
-        yield Text(f"Speed of fedquad to the target: {ratios}.", style="bold")
+    lines = summary["comparison"]["said"]
+    for line in lines[:MOST_SAID]:
+        yield Text(line)
+    if len(lines) > MOST_SAID:
+        yield Text(f"{len(lines) - MOST_SAID} more of this kind: fedquad campaign show {summary['campaign']}")
     for arm in {arm["label"]: arm for arm in summary["arms"]}.values():
         if remark := discover.remark(arm["method"]):
             yield Text(f"{arm['label']}: {remark}.")
@@ -169,6 +167,9 @@ def where_next(folder: store.CampaignFolder, summary: Mapping[str, Any]) -> Text
     if not all(arm.is_tracked() for arm in folder.arms()):
         curves = f"not all sent to MLflow yet; `fedquad campaign resume {folder.name}` sends the rest"
     lines = [("settings, rounds", f"fedquad campaign show {folder.name}"), ("curves", curves)]
+    page = folder.path / "report" / "index.html"
+    if page.exists():
+        lines.insert(1, ("report", str(page)))
     scored = [arm for arm in summary["arms"] if arm["best_accuracy"] is not None]
     if scored:
         best = max(scored, key=lambda arm: arm["best_accuracy"])

@@ -106,7 +106,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
         config = AutoConfig.from_pretrained(folder, num_labels=labels, trust_remote_code=False)
         config.use_cache = False
         config.pad_token_id = pad_id(config, folder)
-        with apart(), _quiet():  # new heads draw from torch's generator; the adapter overwrites what they drew
+        with apart(), quiet():  # new heads draw from torch's generator; the adapter overwrites what they drew
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 config=config,
@@ -128,7 +128,7 @@ def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from reporting a new head as a fault: which weights may be missing is checked here."""
     from transformers.utils import logging
 

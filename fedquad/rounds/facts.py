@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, comparison
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
@@ -166,7 +166,13 @@ def locked_depth(last: Collection[Mapping[str, Any]]) -> int | None:
 
 
 def arm_summary(
-    label: str, method: str, params: Mapping[str, Any], seed: int, rounds: Sequence[Mapping[str, Any]]
+    label: str,
+    method: str,
+    params: Mapping[str, Any],
+    seed: int,
+    rounds: Sequence[Mapping[str, Any]],
+    start: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """An arm's part of summary.json, from its rounds as stored; the target's figures are added by `summary`."""
     accuracies = [r["accuracy"] for r in rounds]
@@ -175,6 +181,8 @@ def arm_summary(
         "method": method,
         "params": dict(params),
         "seed": seed,
+        "start": start,  # what all arms of the seed begin with; None in campaigns older than this
+        "digests": dict(digests or {}),
         "rounds": [{key: r[key] for key in ROUND_FIGURES} for r in rounds],
         "best_accuracy": max(accuracies, default=None),
         "final_accuracy": accuracies[-1] if accuracies else None,
@@ -190,26 +198,18 @@ def summary(
     campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any
 ) -> dict[str, Any]:
     """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
-    best = [arm["best_accuracy"] for arm in arms if arm["best_accuracy"] is not None]
-    goal = target if target is not None else min(best, default=None)
-    reached = [_with_target(arm, goal) for arm in arms]
+    found = comparison.of_one_campaign(arms, target)
+    goal = found["targets"][0]["target"] if found["targets"] else target
+    reached = comparison.at_target(arms, goal)
     return {
         "schema": SCHEMA,
         "campaign": campaign,
         "target_accuracy": goal,
         "digests": dict(digests),
         "arms": reached,
-        "speedups": speedups(reached),
+        "speedups": speedups(reached) if found["targets"] else {},
+        "comparison": found,
         **more,
-    }
-
-
-def _with_target(arm: Mapping[str, Any], goal: float | None) -> dict[str, Any]:
-    hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
-    return {
-        **arm,
-        "seconds_to_target": hit["elapsed_seconds"] if hit else None,
-        "rounds_to_target": hit["round"] if hit else None,
     }
 
 

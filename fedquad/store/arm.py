@@ -39,6 +39,8 @@ IDENTITY = (
 )  # causes first: what differs is told by its first
 OLD_SHAPE = {"digests": {str: str}, "environment": dict, "failure": str}
 SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": {str: str}}
+START_SHAPE = {"score": float, "accuracy": float, "loss": (float, None)}
+LATER = ("prices",)  # digests that older arms were begun without; those go on without
 TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
                   "best_accuracy": float, "supersedes": [str]}  # fmt: skip
 NUMBERED_LINE = re.compile(rb'(?m)^\{"round": (\d{1,9}),')
@@ -78,6 +80,8 @@ class ArmFolder:
         if not {"schema", files.SEAL} & set(document):
             return {**typed(document, OLD_SHAPE, path), "schema": 1}
         document = files.sealed(document, SHAPE, path)
+        if "start" in document:
+            typed(document["start"], START_SHAPE, path)
         if document["schema"] != SCHEMA:
             raise StoreError(
                 f"{path} is of schema {document['schema']}, and this version reads {SCHEMA}; use the version that wrote it"
@@ -92,8 +96,10 @@ class ArmFolder:
         document = json.loads(json.dumps({"environment": {}, **about, "schema": SCHEMA, "failure": ""}))
         if known := self.description():
             self.refuse_old(known)
+            for name in set(LATER) & set(document["digests"]) - set(known["digests"]):
+                del document["digests"][name]
             self._refuse_others(known, document)
-            document["environment"] = known["environment"]
+            document |= {key: known[key] for key in ("environment", "start") if key in known}
         self.describe(document)
         return self.open()
 
@@ -192,6 +198,10 @@ class ArmFolder:
         with contextlib.suppress(StoreError):  # an arm.json that is not ours to write is then the reason
             if (about := self.description()).get("schema") == SCHEMA:
                 self.describe({**about, "failure": reason})
+
+    def note_start(self, score: Mapping[str, float | None]) -> None:
+        """Write down how what the arm begins with scored."""
+        self.describe({**self.description(), "start": dict(score)})
 
     def tracking(self) -> dict[str, Any]:
         """How far MLflow has got, as tasks/track.py wrote it; nothing when that is not there or not whole."""

@@ -24,6 +24,7 @@ from fedquad.store.arm import ArmFolder
 from fedquad.store.progress import Progress, is_finished
 from fedquad.store.shape import typed
 
+Facts = dict[tuple[str, int], list[dict[str, Any]]]  # by label and seed
 SPEC_SHAPE: dict[str, Any] = {
     "arms": [{"method": str, "label": str, "params": dict}],
     "seeds": [int],
@@ -79,19 +80,23 @@ class CampaignFolder:
         """What the arms note as the spec they were begun with."""
         return files.digest_of(self.stored_spec())
 
-    def summarise(self) -> dict[str, Any]:
-        """Derive the summary from the arms as they stand, their histories checked."""
-        spec = self._own_spec()
+    def facts(self) -> Facts:
+        """Every committed round of every planned arm, the histories checked."""
+        return {(label, seed): self.arm(label, seed).rounds() for label, _, _, seed in planned_arms(self.stored_spec())}
+
+    def summarise(self, known: Facts | None = None) -> dict[str, Any]:
+        """Derive the summary from the arms as they stand, their histories checked; `known` spares reading them again."""
+        spec, known = self._own_spec(), self.facts() if known is None else known
         arms: list[dict[str, Any]] = []
         digests: dict[str, str] = {}
         environment: dict[str, Any] = {}
         for label, method, params, seed in planned_arms(spec):
             folder = self.arm(label, seed)
-            about, rounds = folder.description(), folder.rounds()
+            about, rounds = folder.description(), known[label, seed]
             folder.refuse_lost(len(rounds))
             digests.update(about.get("digests", {}))
             environment = about.get("environment", environment)
-            arm = facts.arm_summary(label, method, params, seed, rounds)
+            arm = facts.arm_summary(label, method, params, seed, rounds, about.get("start"), about.get("digests"))
             arms.append({**arm, "failure": about.get("failure", "")})
         return facts.summary(
             self.name,

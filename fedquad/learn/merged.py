@@ -1,0 +1,33 @@
+"""An adapter and its base as one model that anything loads: the LoRA's products added to the weights, the head put in place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedquad.errors import DeviceError
+from fedquad.learn.model import quiet
+from fedquad.learn.source import locate
+
+
+def write(adapter: Path, base: str, labels: Sequence[str], folder: Path) -> None:
+    """Merge a PEFT folder into its base model and save both, with the tokenizer and the labels' names, as safetensors."""
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    there = locate(base)
+    names = dict(enumerate(labels))
+    try:
+        with quiet():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                there,
+                id2label=names,
+                label2id={name: at for at, name in names.items()},
+                use_safetensors=any(there.glob("*.safetensors")),
+                weights_only=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+            )
+            PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(folder)
+            AutoTokenizer.from_pretrained(there, local_files_only=True, trust_remote_code=False).save_pretrained(folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DeviceError(f"{adapter} cannot be merged into {base!r}: {' '.join(str(error).split())}") from error

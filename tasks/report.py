@@ -1,0 +1,55 @@
+"""Write the report of a campaign, or of several side by side, from what their folders hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedquad.errors import SpecError
+from fedquad.report import page
+from fedquad.report.evidence import Evidence
+from fedquad.rounds import comparison
+from fedquad.store.campaign import CampaignFolder
+
+
+def write(folder: CampaignFolder, last: int = 1) -> Path:
+    """Write report/index.html of a campaign; returns its path."""
+    return page.write(folder.path / "report", of_one(folder, last))
+
+
+def of_one(folder: CampaignFolder, last: int = 1) -> Evidence:
+    """A campaign's evidence, scores averaged over the last so many evaluations."""
+    spec, facts = folder.stored_spec(), folder.facts()
+    found = folder.summarise(facts)
+    if last > 1:
+        comparison.refuse_unlike(found["arms"])
+        found["comparison"] = comparison.compare(found["arms"], spec["target_accuracy"], last)
+    return Evidence(
+        title=folder.name, summary=found, specs={folder.name: spec}, facts=facts, state=folder.status(found), last=last
+    )
+
+
+def of_several(folders: Sequence[CampaignFolder], target: float | None = None, last: int = 1) -> Evidence:
+    """Several campaigns' arms as those of one, each label behind its campaign's name; refused where they were not given the same."""
+    if len({folder.name for folder in folders}) != len(folders) or len(folders) < 2:
+        raise SpecError(f"two campaigns or more are compared, each once; given: {', '.join(f.name for f in folders)}")
+    each = {folder.name: of_one(folder) for folder in folders}
+    arms = [{**arm, "label": f"{name}/{arm['label']}"} for name, one in each.items() for arm in one.summary["arms"]]
+    comparison.refuse_unlike(arms)
+    found = comparison.compare(arms, target, last)
+    goal = found["targets"][0]["target"] if found["targets"] else target
+    first = next(iter(each.values())).summary
+    summary = {
+        "schema": first["schema"], "campaigns": list(each), "target_accuracy": goal, "arms": comparison.at_target(arms, goal, last), "comparison": found,
+        "environment": first["environment"],
+    }  # fmt: skip
+    return Evidence(
+        title=" and ".join(each),
+        summary=summary,
+        specs={name: one.specs[name] for name, one in each.items()},
+        facts={
+            (f"{name}/{label}", seed): rounds
+            for name, one in each.items()
+            for (label, seed), rounds in one.facts.items()
+        },
+        state=", ".join(f"{name} {one.state}" for name, one in each.items()),
+        last=last,
+    )
