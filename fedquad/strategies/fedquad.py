@@ -40,15 +40,14 @@ def strategy(
     c: float = 1e-4,
     is_relative: bool = False,
     power: float = 1.0,
-    merge: str = "",
+    merge: str = "mean",
     is_quantizing: bool = True,
 ) -> Strategy:
     """Make FedQuad; theta is a share of t_avg, c seconds (a share of t_avg when the gap is taken as one).
 
-    `merge` is `mean` unless said otherwise, and `normalised` where devices take unlike numbers of steps (benchmarks/paced.csv).
+    `merge` says what counts alike where devices take unlike numbers of steps: every step (`mean`), or every device (`normalised`).
     """
     settings = selection.settings(variant, acs=acs, theta=theta, c=c, is_relative=is_relative, power=power)
-    merge = merge or ("normalised" if settings.rule == "paced" else "mean")
     if merge not in MERGES:
         raise one_of("merge of fedquad", merge, list(MERGES))
 
