@@ -126,6 +126,7 @@ def _report(session: Session) -> None:
     """Write the report; a campaign has run all the same where that cannot be."""
     try:
         report.write(session.folder)
+        session.tracker.send_campaign()
     except FedquadError as error:
         announce(
             "notice",

@@ -9,7 +9,6 @@ mlflow is imported inside functions: it costs 3 s, and the first round hides the
 """
 
 import asyncio
-import getpass
 import json
 import logging
 import os
@@ -17,18 +16,17 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from fedquad.spec import CampaignSpec
-from fedquad.spec_text import plain
 from fedquad.store import files
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder, home, tracking_uri
-from tasks import metrics
+from tasks import metrics, run_tags, track_campaign
 from tasks.progress import announce
 
 if TYPE_CHECKING:
@@ -74,6 +72,18 @@ class Tracker:
             if self._reason:
                 self._reason = ""
                 announce("notice", message=f"MLflow answers again at {self.uri}")
+            return ""
+
+    def send_campaign(self) -> str:
+        """Give the campaign's own run its report; returns "" or why it could not."""
+        with self._lock:
+            if self._reason and time.monotonic() < self._silent_until:
+                return self._reason
+            try:
+                client = self._connect()
+                track_campaign.send(client, _experiment(client), self.campaign)
+            except _unreachable() as error:
+                return self._give_up(error)
             return ""
 
     def _sending(self, label: str, method: str, seed: int) -> "Sending":
@@ -177,7 +187,7 @@ class Sending:
             run = self.client.create_run(
                 experiment, start_time=self.cursor["start_ms"], tags=self._tags(), run_name=name
             )
-        params = [Param(key, value) for key, value in self._params().items()]
+        params = [Param(key, value) for key, value in run_tags.params(self.spec, self.label, self.seed).items()]
         self.client.log_batch(run.info.run_id, params=params)
         inputs: list[DatasetInput] = _inputs(self.spec, self.arm.description().get("digests", {}))
         self.client.log_inputs(run.info.run_id, inputs)
@@ -198,38 +208,13 @@ class Sending:
                     raise
 
     def _tags(self) -> dict[str, str]:
-        boards = ", ".join(f"{count} {board}" for board, count in self.spec.fleet.boards.items() if count)
+        arm = next(arm for arm in self.spec.arms if arm.name == self.label)
         return {
             KEY_TAG: self.cursor["key"],
-            "campaign": self.campaign.name,
-            "label": self.label,
-            "method": self.method,
-            "seed": str(self.seed),
-            "model": self.spec.model.name,
-            "dataset": self.spec.data.name,
-            "fleet": boards,
-            "priced_as": self.spec.cost.priced_as or self.spec.model.name,
-            "mlflow.note.content": self._note(),
-            **_source(self.arm.description()),
+            **run_tags.arm_tags(self.campaign.name, self.spec, self.label, self.method, self.seed),
+            **run_tags.source(self.arm.description()),
+            "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed),
         }
-
-    def _note(self) -> str:
-        """What the arm is, and the command that repeats it."""
-        arm = next(arm for arm in self.spec.arms if arm.name == self.label)
-        params = ", ".join(f"{key}={value}" for key, value in arm.params.items())
-        return (
-            f"**{self.method}**{f' ({params})' if params else ''}, seed {self.seed}, {self.spec.rounds} rounds of "
-            f"{self.spec.fleet.size} devices on {self.spec.data.name} with {self.spec.model.name}. Seconds are the "
-            f"fleet's: `{metrics.BY_SECOND}` is accuracy against them.\n\n"
-            f"    fedquad campaign run campaigns/{self.campaign.name}/spec.yaml --methods {self.label} --seeds {self.seed}\n"
-        )
-
-    def _params(self) -> dict[str, str]:
-        """Every field of the spec by its dotted key; of the arms, this one."""
-        document = plain(self.spec)
-        del document["arms"], document["seeds"]
-        document |= {"arm": plain(next(arm for arm in self.spec.arms if arm.name == self.label)), "seed": self.seed}
-        return {key: "" if value is None else str(value) for key, value in _flat(document)}
 
     def _send_round(self, facts: Mapping[str, Any]) -> None:
         """One round: its figures, stamped with the fleet's time, its assignments, then the note that it is sent."""
@@ -264,8 +249,10 @@ class Sending:
         if self.client.search_logged_models([experiment], wanted, max_results=1):
             return
         name = UNNAMEABLE.sub("-", f"{self.campaign.name}-{self.label}-s{self.seed}")
+        shown = run_tags.arm_tags(self.campaign.name, self.spec, self.label, self.method, self.seed)
+        params = run_tags.params(self.spec, self.label, self.seed)
         model = self.client.create_logged_model(
-            experiment, name, run_id, {**self._tags(), "state": state, "round": str(number)}, self._params(), "adapter"
+            experiment, name, run_id, {**shown, "state": state, "round": str(number)}, params, "adapter"
         )
         self.client.log_model_artifacts(model.model_id, str(best))
         split = self.arm.description().get("digests", {}).get("split", "")[:DIGEST_LENGTH]
@@ -355,31 +342,6 @@ def _inputs(spec: CampaignSpec, digests: Mapping[str, str]) -> list[Any]:
         )
         for kind, digest in digests.items()
     ]
-
-
-def _source(description: Mapping[str, Any]) -> dict[str, str]:
-    """Where a run comes from, as MLflow shows it, and the flow run in Prefect, where there is one."""
-    from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
-    from prefect.runtime import flow_run
-
-    commit = str(description.get("environment", {}).get("commit", ""))
-    found = {
-        MLFLOW_SOURCE_NAME: "fedquad campaign run",
-        MLFLOW_SOURCE_TYPE: "LOCAL",
-        MLFLOW_USER: getpass.getuser(),
-        MLFLOW_GIT_COMMIT: commit,
-        "prefect_flow_run": str(flow_run.id or ""),
-        "prefect_url": str(flow_run.ui_url or "") if flow_run.id else "",
-    }
-    return {key: value for key, value in found.items() if value}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 def _unreachable() -> tuple[type[Exception], ...]:

@@ -181,7 +181,7 @@ def test_mlflow_holds_a_run_per_arm_with_every_round_and_the_adapter(place: Plac
     client = MlflowClient(f"sqlite:///{place.home}/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'fedquad'")
     runs = client.search_runs([experiment.experiment_id], "tags.campaign = 'reference'")
-    assert sorted(run.data.tags["label"] for run in runs) == ["fedlora", "fedlora:oracle"]
+    assert sorted(run.data.tags["label"] for run in runs) == ["all arms", "fedlora", "fedlora:oracle"]
     for run, arm in ((r, a) for r in runs for a in place.reference["arms"] if a["label"] == r.data.tags["label"]):
         history = client.get_metric_history(run.info.run_id, "quality/accuracy")
         assert [(m.step, m.value) for m in history] == [(r["round"], r["accuracy"]) for r in arm["rounds"]]

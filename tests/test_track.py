@@ -136,6 +136,25 @@ def test_the_best_adapter_is_a_model_that_can_be_ranked(home: Path, tmp_path: Pa
     assert not any(name.endswith((".pkl", ".pickle", ".pt")) for name in files)
 
 
+def test_a_campaign_has_a_run_of_its_own_with_its_report(home: Path) -> None:
+    from tasks import report
+
+    spec = handmade.spec("fedlora", "fedlora:oracle")
+    folder = handmade.make("reported", spec)
+    tracker = Tracker(folder, spec)
+    for label in ("fedlora", "fedlora:oracle"):
+        tracker.send(label, label, 0, finished=True)
+    assert tracker.send_campaign() == ""
+    assert len(runs("reported")) == 2, "without a report there is none"
+    report.write(folder)
+    assert [tracker.send_campaign(), Tracker(folder, spec).send_campaign()] == ["", ""]
+    (whole,) = [run for run in runs("reported") if run.data.tags["label"] == "all arms"]
+    assert whole.info.run_name == "reported"
+    assert "fedquad campaign report reported" in whole.data.tags["mlflow.note.content"]
+    assert "report/index.html" in artifacts(whole, "report")
+    assert len(runs("reported")) == 3
+
+
 def test_the_assignments_of_a_round_are_one_readable_document(home: Path, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
@@ -287,7 +306,7 @@ def test_nothing_is_pickled(home: Path) -> None:
     send(handmade.make("plain", spec), spec, finished=True)
     files = [path for path in (home / "mlartifacts").rglob("*") if path.is_file()]
     assert files
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".html", ".csv", ".svg", ".png"}
 
 
 def test_a_cursor_belongs_to_its_store(home: Path) -> None:
