@@ -72,8 +72,16 @@ def test_verify_computes_the_same_bits_and_names_what_differs_when_it_does_not(t
     (tmp_path / "tiny.yaml").write_text(YAML.replace("ROUNDS", "2"))
     code, _, err = fedquad(tmp_path, "campaign", "run", "tiny.yaml")
     assert code == 0, err
-    code, out, err = fedquad(tmp_path, "campaign", "verify", "tiny", "--json")
-    assert (code, json.loads(out)["differences"]) == (0, []), err
+    made = tmp_path / "home" / "campaigns" / "tiny"
+    (arm,) = json.loads((made / "summary.json").read_text())["arms"]
+    assert 0 < arm["start"]["accuracy"] < 1
+    assert arm["digests"]["prices"]
+    assert f"seed 0, prices: {arm['digests']['prices']}" in (made / "report" / "index.html").read_text()
+    code, out, err = fedquad(tmp_path, "campaign", "export", "tiny")
+    assert code == 0, err
+    code, out, err = fedquad(tmp_path, "campaign", "verify", out.strip(), "--json")
+    document = json.loads(out)
+    assert (code, document["rounds_compared"], document["differences"]) == (0, 2, []), err
 
     before = None
     for manifest in sorted(

@@ -137,7 +137,7 @@ def _bars(
     """A bar a label with the interval over its seeds; rows are (label, spread, words)."""
     if not any(found for _, found, _ in rows):
         return None
-    figure, axes = _figure(0.75 + ROW * max(4, len(rows)) * 1.15)
+    figure, axes = _figure(0.7 + ROW * max(2, len(rows)) * 1.15)
     drawing = Drawing(
         name, title, caption, f"Bars of {what}. {_some([f'{label} {words}' for label, _, words in rows])}", figure
     )
@@ -155,7 +155,7 @@ def _bars(
                       gid=page.gid(label, f"{name}-interval"))  # fmt: skip
         drawing.hover.append((axes, label, mean, at, f"{label}: {words}"))
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_ylim(max(2, len(rows)) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel(axis)
     axes.grid(axis="y", visible=False)
@@ -276,7 +276,7 @@ def memory(page: Page) -> Drawing | None:
     if not shares:
         return None
     classes = page.evidence.classes
-    figure, axes = _figure(0.8 + ROW * max(4, len(page.labels)) * 1.3)
+    figure, axes = _figure(0.8 + ROW * max(2, len(page.labels)) * 1.3)
     told = [f"{label} up to {percent(max(found.max() for (name, _), found in shares.items() if name == label))} %"
             for label in page.labels if any(name == label for name, _ in shares)]  # fmt: skip
     caption = f"Predicted peak of every assignment over the memory that was free; from the least to the most, dot at the median, classes from above: {', '.join(classes)}. Right of the line does not fit."

@@ -53,8 +53,9 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
         campaign, method = _parts(label)
         place = taken[method] if method in taken else _free(method, taken, labels)
         taken[method] = place
-        more = place // len(COLOURS) + campaigns.index(campaign)
-        found[label] = Look(place % len(COLOURS), (place + more) % len(DASHES), MARKERS[(place + more) % len(MARKERS)])
+        colour = place % len(COLOURS)
+        turn = colour + place // len(COLOURS) + campaigns.index(campaign)
+        found[label] = Look(colour, turn % len(DASHES), MARKERS[turn % len(MARKERS)])
     return found
 
 

@@ -71,7 +71,7 @@ def methods(evidence: Evidence) -> Iterable[Table]:
 def targets(evidence: Evidence) -> Iterable[Table]:
     """Time to each target, and how many times sooner the reference was; the paper's figure beside it."""
     found = evidence.summary["comparison"]
-    headers = ("method", "reached", "fleet time", "95 % interval", f"{found['reference'] or 'reference'} is sooner by", "95 % interval", "told apart", "the paper's")  # fmt: skip
+    headers = ("method", "reached", "fleet time", "95 % interval", f"{found['reference']}'s speed-up" if found["reference"] else "speed-up", "95 % interval", "told apart", "the paper's")  # fmt: skip
     for number, target in enumerate(found["targets"], 1):
         rows = []
         for row in target["rows"]:

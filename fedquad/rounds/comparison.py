@@ -127,7 +127,9 @@ def _begun(arms: Sequence[Arm]) -> float:
 
 
 def _reference(goals: Sequence[Mapping[str, Any]], curves: Mapping[str, Mapping[int, statistics.Curve]]) -> str | None:
-    """Whom others are compared with: FedQuad, or else whoever is first at the last target on the mean of its seeds."""
+    """Whom others are compared with, if there are any: FedQuad, or else whoever is first at the last target on the mean of its seeds."""
+    if len(curves) < 2:
+        return None
     if OURS in curves or not goals:
         return OURS if OURS in curves else None
     ours = [label for label in curves if label.rpartition("/")[2] == OURS]
@@ -206,7 +208,8 @@ def said(found: Mapping[str, Any]) -> list[str]:
         return ["No arm has finished a round yet."]
     lines = []
     highest = max(found["methods"], key=lambda row: row["best_accuracy"]["mean"])
-    lines.append(f"The highest accuracy is {highest['label']}'s: {_percent(highest['best_accuracy'])}.")
+    which = "highest" if len(found["methods"]) > 1 else "best"
+    lines.append(f"The {which} accuracy is {highest['label']}'s: {_percent(highest['best_accuracy'])}.")
     for target in found["targets"]:
         if target["left_out"]:
             lines.append(
@@ -226,7 +229,8 @@ def _said_of(target: Mapping[str, Any], reference: str | None, methods: Sequence
         first = min(reached, key=lambda label: reached[label])
         partly = any(row["reached"] and not row["over_seeds"] for row in rows.values())
         who = "Of those that reached it with every seed, " if partly else ""
-        lines.append(f"{who}{first} is first at {goal}, after {reached[first]:.1f} s of the fleet's time.")
+        comes = "is first at" if len(rows) > 1 else "reached"
+        lines.append(f"{who}{first} {comes} {goal}, after {reached[first]:.1f} s of the fleet's time.")
     if missed := [label for label in target["labels"] if not rows[label]["reached"]]:
         lines.append(f"{_list(missed)} did not reach {goal}.")
     for label in target["labels"]:
