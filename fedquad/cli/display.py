@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedquad.cli.tables import NONE, percent, seconds
+from fedquad.report.words import NONE, percent, seconds
 from fedquad.store.campaign import CampaignFolder
 
 KEPT_NOTICES = 3

@@ -7,11 +7,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fedquad.cli.tables import scaled, titled
+from fedquad.cli.tables import titled
 from fedquad.fleets import boards as facts
 from fedquad.fleets.boards import CLASSES, Board
 from fedquad.fleets.fleet import Fleet
 from fedquad.prices.cost import CostModel
+from fedquad.report.words import amount
 from fedquad.types import Statuses
 
 SHOWN_DEVICES = 40
@@ -26,7 +27,7 @@ def boards(chosen: Sequence[Board]) -> Group:
     table.add_column("reboot")
     table.add_row("", "MHz", "MHz", "GB/s", "GFLOP/s", "GFLOP/s", "W", "", style="dim")
     for board in chosen:
-        free = scaled(facts.free_bytes(board), "B")
+        free = amount(facts.free_bytes(board), "B")
         table.add_row(f"[bold]{board.name}[/bold]", board.device_class, "", f"{free}", "", "", "", "")
         for mode in board.modes:
             table.add_row(
@@ -71,8 +72,8 @@ def sample(fleet: Fleet, statuses: Statuses, cost: CostModel, round: int, seed: 
         rows = np.flatnonzero(statuses.class_of == index)
         if len(rows):
             free, speed = statuses.memory_bytes[rows], statuses.flops[rows]
-            ranges = [scaled(float(v), "B") for v in (free.min(), free.max())]
-            ranges += [scaled(float(v), "FLOP/s") for v in (speed.min(), speed.max())]
+            ranges = [amount(float(v), "B") for v in (free.min(), free.max())]
+            ranges += [amount(float(v), "FLOP/s") for v in (speed.min(), speed.max())]
             summary.add_row(name, str(len(rows)), *ranges)
     left = len(statuses) - SHOWN_DEVICES
     notes = [f"{left} more devices; --json has all."] if left > 0 else []
@@ -94,8 +95,8 @@ def _devices(statuses: Statuses) -> Table:
             str(device),
             one.board,
             one.mode,
-            scaled(one.memory_bytes, "B"),
-            scaled(one.flops, "FLOP/s"),
+            amount(one.memory_bytes, "B"),
+            amount(one.flops, "FLOP/s"),
             f"{one.training_watts:.1f}",
             "yes" if one.available else "no",
         )

@@ -7,10 +7,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fedquad.cli.tables import NONE, scaled, seconds, titled
+from fedquad.cli.tables import titled
 from fedquad.planning import planning
 from fedquad.planning.forecast import Round
 from fedquad.planning.planning import RULES, Answer
+from fedquad.report.words import NONE, amount, seconds
 from fedquad.rounds.acs import FALLBACKS
 
 SHOWN_DEVICES = 100
@@ -58,13 +59,13 @@ def _devices(planned: Answer, width: int) -> Table:
             question.names[device],
             status.device_class,
             *((status.mode,) if has_modes else ()),
-            scaled(status.memory_bytes, "B"),
-            scaled(status.flops, "FLOP/s"),
+            amount(status.memory_bytes, "B"),
+            amount(status.flops, "FLOP/s"),
             str(planned.choices.depth[row]),
             str(planned.choices.quantized[row]),
             *([str(planned.steps[row])] if steps else []),
             seconds(estimated.seconds) if estimated else NONE,
-            scaled(estimated.peak_bytes, "B") if estimated else NONE,
+            amount(estimated.peak_bytes, "B") if estimated else NONE,
             seconds(last - estimated.seconds) if estimated else NONE,
             *((FALLBACKS[planned.choices.fallback[row]],) if has_fallbacks else ()),
         )
@@ -91,7 +92,7 @@ def explained(planned: Answer, row: int, width: int) -> Group:
     question = planned.question
     status = question.statuses[int(question.there[row])]
     title = (
-        f"device {question.names[status.device]}: {scaled(status.memory_bytes, 'B')}, {scaled(status.flops, 'FLOP/s')}"
+        f"device {question.names[status.device]}: {amount(status.memory_bytes, 'B')}, {amount(status.flops, 'FLOP/s')}"
     )
     table = _table((), ("d", "a", "G", "t", "R"), ("outcome",))
     for one in planning.explained(planned, row):

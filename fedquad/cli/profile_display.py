@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from fedquad.cli.tables import scaled, titled
+from fedquad.cli.tables import titled
+from fedquad.report.words import amount
 
 MEANING = {
     "c_f": "forward, and what does not grow with depth",
@@ -53,16 +54,16 @@ def summary(profile: Mapping[str, Any], path: Path, picture: Path) -> Group:
     speed = analytic["c_d"] / measured["c_d"] if measured["c_d"] else float("nan")
     for key, meaning in MEANING.items():
         if key.startswith("c"):
-            cells = f"{1e3 * measured[key]:.2f} ms", f"{scaled(analytic[key], 'FLOP')}"
+            cells = f"{1e3 * measured[key]:.2f} ms", f"{amount(analytic[key], 'FLOP')}"
         else:
-            cells = scaled(measured[key], "B"), scaled(analytic[key], "B")
+            cells = amount(measured[key], "B"), amount(analytic[key], "B")
         table.add_row(key, *cells, meaning)
     title = ", ".join(f"{profile[key]}" for key in ("model", "device", "precision", "attention"))
     lines = (
         f"Fit: seconds within {errors['seconds']:.1%}, bytes within {errors['bytes']:.1%}; on pairs (d, a) held out "
         f"of it {errors['seconds_held_out']:.1%} and {errors['bytes_held_out']:.1%}:",
         f"{', '.join(_held_out(profile))} (seconds, bytes).",
-        f"One more layer runs at {scaled(speed, 'FLOP/s')}; analytic c_a is the paper's 0.75 c_d.",
+        f"One more layer runs at {amount(speed, 'FLOP/s')}; analytic c_a is the paper's 0.75 c_d.",
         f"Profile: {path}    set cost.profile to it, cost.memory and cost.quantization to measured",
         f"Figures: {picture}",
     )

@@ -1,4 +1,4 @@
-"""What campaigns look like in a terminal: the closing table, the list, one campaign. Only here numbers are rounded."""
+"""What campaigns look like in a terminal: the closing table, the list, one campaign."""
 
 import math
 import os
@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedquad import discover
+from fedquad.report.words import amount, percent, seconds
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.spec_text import keys
 from fedquad.store import campaign as store
 
-NONE = "-"
 UNBOUNDED = 1000  # columns; a table measured inside its terminal is never wider than that
 MOST_SAID = 14  # sentences below a table
 WIDE = 110  # from so many columns on, tables use full words and more room
@@ -24,29 +24,6 @@ def console() -> Console:
     """Where results go. A pipe gets COLUMNS or 100 columns, so that lines are not folded in the middle of a log."""
     wanted = Console(highlight=False)
     return wanted if wanted.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=100)
-
-
-def seconds(value: float | None) -> str:
-    if value is None:
-        return NONE
-    for unit, size, least in (("h", 3600, 7200), ("min", 60, 120)):
-        if value >= least:
-            return f"{value / size:.1f} {unit}"
-    return f"{value:.1f} s" if value >= 1 or value == 0 else f"{1000 * value:.0f} ms"
-
-
-def scaled(value: float | None, unit: str) -> str:
-    """A number with the decimal prefix that keeps it short: 12.3 MB, 4.5 kJ."""
-    if value is None:
-        return NONE
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.1f} {prefix}{unit}"
-    return f"{value:.0f} {unit}"
-
-
-def percent(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.1f}"
 
 
 def campaign_summary(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Group:
@@ -125,8 +102,8 @@ def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
         f"{len(arm['rounds'])}/{spec['rounds']}",
         seconds(arm["seconds_to_target"]),
         seconds(arm["mean_wait_seconds"]),
-        scaled(total("upload_bytes", "download_bytes"), "B"),
-        scaled(total("energy_joules"), "J"),
+        amount(total("upload_bytes", "download_bytes"), "B"),
+        amount(total("energy_joules"), "J"),
         f"{total('memory_violations'):.0f}",
         f"{total('failures'):.0f}",
     ]

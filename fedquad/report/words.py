@@ -1,4 +1,4 @@
-"""Numbers as people read them: only here, and in the terminal's tables, they are rounded."""
+"""Numbers as people read them, on the page and in the terminal: only here they are rounded."""
 
 NONE = "-"
 
