@@ -18,6 +18,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLOURS = ("blue", "white", "red", "magenta", "green", "yellow", "cyan", "bright_blue", "bright_red")
 MARGIN = 6  # columns of the accuracy's axis
 MOST = 100  # columns of a curve
+MOST_NAME = 16  # of a label that is never folded
 
 
 def parts(evidence: Evidence, width: int) -> Iterator[RenderableType]:
@@ -42,8 +43,9 @@ def _rich(table: numbers.Table, width: int) -> Table:
     """A table of the report; a narrow terminal does without its last column, the paper's, and with less room."""
     made = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0))
     shown = len(table.headers) - (width < WIDE and table.name.startswith("target-"))
+    name = min(max((len(row[0].text) for row in table.rows), default=0), MOST_NAME)  # headers give way first
     for at, header in enumerate(table.headers[:shown]):
-        made.add_column(header, justify="right" if at else "left", overflow="fold", min_width=0 if at else 12)
+        made.add_column(header, justify="right" if at else "left", overflow="fold", min_width=0 if at else name)
     for row in table.rows:
         made.add_row(*(cell.text for cell in row[:shown]))
     return made
