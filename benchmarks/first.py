@@ -2,7 +2,7 @@
 
     python -m benchmarks.first                # runs what first.csv lacks, campaign by campaign; hours on two cores
     python -m benchmarks.first --only fresh   # one part of it: fresh, epoch, stale, factors
-    python -m benchmarks.first --summary      # only reads first.csv
+    python -m benchmarks.first --summary      # only reads first.csv, and draws docs/first.png
 
 fresh     preset `baselines`, 6x, alpha 10, five seeds: fresh examples every round; targets 70, 74 and 76 %
 epoch     the same with 64 examples a device, one epoch of 8 steps a round; targets 90, 95 and 98 % of FedLoRA's final accuracy
@@ -26,6 +26,8 @@ import numpy as np
 from benchmarks.baselines import curve
 from benchmarks.campaigns import measure
 from benchmarks.rows import HERE, provenance
+from fedquad.report.evidence import band
+from fedquad.report.looks import looks
 from fedquad.rounds import statistics
 
 PUBLISHED = (
@@ -41,6 +43,7 @@ PUBLISHED = (
 )
 PACED = ("fedlora:paced", "hetlora:paced", "legend:paced", "fedquad:paced")
 OURS, CONTROL, YARDSTICK = "fedquad:paced", "fedlora:paced", "fedlora"
+DRAWN = ("fedlora", "fedquad", "legend", CONTROL, "legend:paced", OURS)
 SEEDS = (0, 1, 2, 3, 4)
 KEPT = HERE / "first.csv"
 
@@ -220,6 +223,35 @@ def summary(setting: Setting, rows: Sequence[dict[str, str]]) -> Iterator[str]:
                 yield f"  {OURS} against {other} ({what}): {mean:.2f} times sooner, {low:.2f} to {high:.2f}{told}"
 
 
+def draw(setting: Setting, rows: Sequence[dict[str, str]], path: Path) -> None:
+    """Accuracy against the fleet's time: the mean over the seeds, and for two methods from the least to the greatest."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    arms, look = arms_of(setting, rows), looks(DRAWN)
+    for label in DRAWN:
+        found = band([curve(rounds) for rounds in arms[label].values()])
+        assert found is not None
+        style = {"color": look[label].light, "linestyle": look[label].line, "marker": look[label].marker}
+        axes.plot(found.x, 100 * found.mean, label=label, markersize=4, markevery=6, **style)
+        if label in (OURS, "legend"):  # more bands than two hide each other
+            axes.fill_between(
+                found.x, 100 * found.low, 100 * found.high, color=look[label].light, alpha=0.08, linewidth=0
+            )
+    for goal in setting.targets:
+        axes.axhline(100 * goal, color="0.6", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("fleet time, s (priced as roberta-base)")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_xlim(0, 110)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--summary", action="store_true", help="only read the kept rows")
@@ -233,6 +265,8 @@ def main() -> None:
                 keep(run(setting, seed, methods))
     for setting in chosen:
         print("\n".join(summary(setting, kept())))
+    if given.summary:
+        draw(SETTINGS[0], kept(), HERE.parent / "docs" / "first.png")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import arguments, record
+from fedquad.store import files
 
 FEDQUAD = str(Path(sys.executable).with_name("fedquad"))
 NAME = "short"
@@ -81,7 +82,7 @@ class Trial:
     def facts(self) -> dict[str, Any]:
         """What a campaign comes to: its states, and which of them its exports are of."""
         arm = self.home / ARM
-        lines = [json.loads(line) for line in (arm / "rounds.jsonl").read_text().splitlines()]
+        lines = files.read_lines(arm / "rounds.jsonl")  # which waits for no pipe
         notes = {
             name: json.loads((arm / name / "fedquad.json").read_text())["state_digest"] for name in ("adapter", "best")
         }

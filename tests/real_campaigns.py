@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -27,6 +28,17 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """An environment whose every file lies under `home`."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}
     return {**clean, "FEDQUAD_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **more}
+
+
+def as_in_a_terminal() -> None:
+    """In a new process: heed what a terminal sends, whatever whoever runs the tests ignores."""
+    for one in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
+
+
+def as_in_the_background() -> None:
+    """In a new process: ignore SIGINT, as a shell's `&` has it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 PASSWORDS: dict[str, str] = {}  # by the API's address

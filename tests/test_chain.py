@@ -293,3 +293,21 @@ def test_a_schema_to_come_is_refused(tmp_path: Path) -> None:
     forge(arm.path / "arm.json", lambda document: document.update(schema=3))
     with pytest.raises(StoreError, match="is of schema 3, and this version reads 2; use the version that wrote it"):
         arm.open()
+
+
+@pytest.mark.parametrize("harm", ["gone", "a pipe", "another's", "cut"])
+def test_a_finished_campaign_gets_its_lines_back(harm: str, tmp_path: Path, monkeypatch: Any) -> None:
+    handmade.home_is(tmp_path, monkeypatch)
+    folder = handmade.make("lines", handmade.spec())
+    path = folder.arm("fedlora", 0).lines_path
+    whole = path.read_bytes()
+    if harm == "cut":
+        path.write_bytes(whole[:-20])
+    else:
+        path.unlink()
+    if harm == "a pipe":
+        os.mkfifo(path)
+    if harm == "another's":
+        path.write_bytes(whole.replace(b"0.5", b"0.9"))
+    folder.renew_lines()
+    assert path.read_bytes() == whole

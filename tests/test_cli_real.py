@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from real_campaigns import as_in_a_terminal
 
 from fedquad.store import files
 
@@ -28,7 +29,15 @@ rounds: ROUNDS
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "FEDQUAD_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen([FEDQUAD, *arguments], cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [FEDQUAD, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=as_in_a_terminal,
+    )
 
 
 def fedquad(folder: Path, *arguments: str) -> tuple[int, str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from handmade import home_is
-from real_campaigns import PASSWORDS, api, environment
+from real_campaigns import PASSWORDS, api, as_in_a_terminal, as_in_the_background, environment
 from tiny import a_spec, write_model
 
 from fedquad.errors import DeviceError, SpecError
@@ -236,7 +236,10 @@ def test_a_campaign_ends_in_one_line_and_goes_on_later(how: str, tmp_path: Path)
     home = tmp_path / "runs"
     command = [str(Path(sys.executable).with_name("fedquad")), "campaign", "run", "long.yaml"]
     pipe = subprocess.PIPE
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment(home), stdout=pipe, stderr=pipe, text=True)
+    begin = as_in_the_background if how == "SIGTERM" else as_in_a_terminal
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(home), stdout=pipe, stderr=pipe, text=True, preexec_fn=begin
+    )
     lines = home / "campaigns" / "long" / "arms" / "fedlora:oracle-s0" / "rounds.jsonl"
     while not lines.exists() and running.poll() is None:
         time.sleep(0.1)

@@ -113,6 +113,8 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
         spec
     ):  # refuses another spec, a second process and a disk that cannot be written, before seconds of imports
         has_finished = folder.check()
+        if has_finished:
+            folder.renew_lines()
     if has_finished:
         print(f"campaign {folder.name} has finished; --fresh runs it anew", file=sys.stderr)
         _send_rest(folder, spec)

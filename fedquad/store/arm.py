@@ -177,6 +177,16 @@ class ArmFolder:
         except StoreError:  # it is derived; opening the arm writes it anew
             return b""
 
+    def renew_lines(self) -> None:
+        """Write rounds.jsonl anew where it is not what the manifests say."""
+        wanted = b"".join(files.line(document["facts"]) for document in self.manifests())
+        try:
+            if files.read_bytes(self.lines_path) == wanted:
+                return
+        except StoreError:
+            files.remove(self.lines_path)
+        files.write_bytes(self.lines_path, wanted)
+
     def check(self) -> Progress:
         """Read every manifest and every tensor that is kept, and refuse what is not what was written; returns how far it is."""
         if not self.is_current():

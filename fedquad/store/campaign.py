@@ -134,6 +134,12 @@ class CampaignFolder:
             arm.refuse_old(arm.description())
         return False
 
+    def renew_lines(self) -> None:
+        """Make every arm's rounds.jsonl what its manifests say: opening an arm does it, and a finished one is not opened again."""
+        for arm in self.arms():
+            if arm.is_current() and arm.last_number():
+                arm.renew_lines()
+
     def write_summary(self) -> dict[str, Any]:
         """Write summary.json, which is derived: what it held does not matter."""
         document = self.summarise()
