@@ -1,32 +1,130 @@
-"""What runs on a device of a work pool: one job, in a process of its own that the worker starts.
+"""What runs on a device of a work pool: thin, without torch. It fetches what it is told of by digest, hands the job to the resident
+trainer, passes progress on, and lays the answer down where the server finds it by digest.
 
-The job is the same JSON that the simulated fleet's processes get; its answer is a file beside the delta's.
+Parameters hold digests and numbers only; where the contents lie and where the trainer listens is the device's own affair.
 """
 
+import json
+import os
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
-from fedquad.learn.jobs import Open, Train, expect
-from fedquad.learn.worker import Worker
+from fedquad.device.channel import ask
+from fedquad.device.folder import DeviceFolder, own_folder
+from fedquad.errors import FedquadError
+from fedquad.exchange.exchange import Exchange, open_exchange
 from fedquad.store import files
-from flows import admission
+
+EXCHANGE = "FEDQUAD_EXCHANGE"  # set by `fedquad device serve`, with the credentials of MLflow's client
+MOST_ADAPTER_BYTES = 2**31
+MOST_OPENING_BYTES = 2**20
+LEAST_MEASURED_BYTES = 10_000  # of a transfer that tells a bandwidth
 
 
-@flow(name="device", flow_run_name="round {job[round]} - device {job[assignment][device]}", persist_result=False)
-async def device(opening: dict[str, Any], job: dict[str, Any]) -> None:
-    """Load the model, carry out one assignment, write the answer.
+@flow(name="device", flow_run_name="{name}", persist_result=False)
+async def device(
+    name: str,
+    scope: str,
+    opening: str,
+    seconds: float,
+    round: int = 0,
+    key: list[int] | None = None,
+    assignment: dict[str, Any] | None = None,
+    adapter: str = "",
+    adapter_digest: str = "",
+) -> State[Any]:
+    """Carry out one assignment on this device's own data, or, without one, load what the campaign needs.
 
     Args:
-        opening: How to load the model and the data.
-        job: The assignment, and the files it starts from and ends in.
+        name: What the run is called.
+        scope: The campaign, as the exchange knows it.
+        opening: Digest of what a device loads to take part.
+        seconds: What the job may take from now on.
+        round: The round it belongs to.
+        key: The key of its randomness.
+        assignment: What to train, in numbers.
+        adapter: Digest of the file it starts from.
+        adapter_digest: Digest of the tensors in that file.
     """
-    train, worker = expect(Train, job), Worker()
-    admission.check_out(train.out)
-    worker.open(expect(Open, opening))
-    began = time.monotonic()
-    answer = worker.train(train)
-    answer["report"]["seconds"] = time.monotonic() - began
-    files.write_json(Path(train.out).with_suffix(".answer.json"), answer)
+    folder, began = own_folder(), time.time()
+    try:
+        exchange = opened(scope)
+        fetch(exchange, folder, opening, MOST_OPENING_BYTES)
+        request: dict[str, Any] = {"op": "join", "opening": opening, "seconds": seconds}
+        if assignment is None:
+            facts = await ask(folder.socket, request)
+            return Completed(message=f"joined: {facts['loads']} loads, backbone {facts['backbone'][:12]}")
+        fetched = fetch(exchange, folder, adapter, MOST_ADAPTER_BYTES)
+        request |= {
+            "op": "train", "assignment": assignment, "adapter": adapter, "adapter_digest": adapter_digest,
+            "key": key, "round": round, "seconds": seconds - (time.time() - began),
+        }  # fmt: skip
+        told = Progress()
+        answer = await ask(folder.socket, request, told)
+        answer["report"]["seconds"] += fetched
+        return Completed(message=lay_down(exchange, folder, answer, told.first_step))
+    except FedquadError as error:
+        return Failed(message=str(error))
+
+
+class Progress:
+    """Steps as they are taken, in the run's log."""
+
+    def __init__(self) -> None:
+        self.first_step = 0.0
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        self.first_step = self.first_step or time.time()
+        get_run_logger().info("step %s of %s", line["step"], line["of"])
+
+
+def opened(scope: str) -> Exchange:
+    """The exchange that this device was started with."""
+    return open_exchange(
+        os.environ[EXCHANGE],
+        scope=scope,
+        user=os.environ.get("MLFLOW_TRACKING_USERNAME", ""),
+        password=os.environ.get("MLFLOW_TRACKING_PASSWORD", ""),
+    )
+
+
+def fetch(exchange: Exchange, folder: DeviceFolder, digest: str, most: int) -> float:
+    """Have a content in the inbox, each once; returns the seconds its transfer took."""
+    path = folder.inbox / digest
+    if path.is_file():
+        return 0.0
+    began = time.perf_counter()
+    content = exchange.get(digest, most)
+    took = time.perf_counter() - began
+    measured(folder, "download_bandwidth", len(content), took)
+    if len(content) > MOST_OPENING_BYTES:  # an adapter: the ones of earlier rounds are of no use any more
+        for old in folder.inbox.iterdir():
+            if old.stat().st_size > MOST_OPENING_BYTES:
+                old.unlink()
+    files.write_bytes(path, content)
+    return took
+
+
+def lay_down(exchange: Exchange, folder: DeviceFolder, answer: dict[str, Any], first_step: float) -> str:
+    """Put delta and answer into the exchange; returns the run's message, which names both."""
+    delta = ""
+    if not answer["report"]["failure"]:
+        content = files.read_bytes(folder.outbox / "delta.safetensors", MOST_ADAPTER_BYTES)
+        began = time.perf_counter()
+        delta = exchange.put(content)
+        took = time.perf_counter() - began
+        measured(folder, "upload_bandwidth", len(content), took)
+        answer["report"]["seconds"] += took
+    document = exchange.put(json.dumps(answer).encode())
+    return f"answer {document} delta {delta or 'none'} first step {first_step:.3f}"
+
+
+def measured(folder: DeviceFolder, which: str, size: int, seconds: float) -> None:
+    """Note what a transfer told of the network; a few bytes tell nothing."""
+    if size >= LEAST_MEASURED_BYTES:
+        folder.note("transfer", {**folder.noted("transfer"), which: size / max(seconds, 1e-6)})

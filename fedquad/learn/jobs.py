@@ -73,9 +73,21 @@ class Evaluate:
         return self.stop - self.start
 
 
-Job: TypeAlias = Prepare | Open | Train | Evaluate
-J = TypeVar("J", Prepare, Open, Train, Evaluate)
-OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """What a real device loads to take part in a campaign; its examples are its own."""
+
+    model: ModelSpec
+    data: DataSpec  # which columns are text, which the label
+    labels: tuple[str, ...]  # of all devices together, in the order of the model's classes
+    greatest_rank: int
+    training: TrainingSpec
+    backbone: str  # digest of the weights that the campaign trains on
+
+
+Job: TypeAlias = Prepare | Open | Train | Evaluate | Join
+J = TypeVar("J", Prepare, Open, Train, Evaluate, Join)
+OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate, Join)}
 
 
 def to_json(job: Job) -> dict[str, Any]:

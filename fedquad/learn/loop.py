@@ -9,7 +9,7 @@ call gives the same bits.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -55,10 +55,12 @@ def train(
     round: int,
     based_on: str,
     prefixes: Prefixes | None = None,
+    beat: Callable[[int], None] = lambda step: None,
 ) -> Update:
     """Train the assignment's layers and the head from `adapter`, or answer its probe; a failure is a value.
 
-    An assignment with a prefix finds and leaves in `prefixes` what that makes of its examples.
+    An assignment with a prefix finds and leaves in `prefixes` what that makes of its examples. `beat` is told of every step
+    before it is taken, and may raise `Failed`.
     """
     started = time.perf_counter()
     update = Update(device=assignment.device, round=round, based_on=based_on, delta=NOTHING)
@@ -83,7 +85,7 @@ def train(
                     key=key,
                 )
                 with in_training(trainee.model):
-                    done = _probe(work) if assignment.local.probe_batches else _learn(work)
+                    done = _probe(work, beat) if assignment.local.probe_batches else _learn(work, beat)
             update = replace(update, delta=done.delta, gradient_norms=done.gradient_norms, signals=done.signals)
             report = replace(report, loss=done.loss, lora_norm=done.lora_norm)
         except Failed as failed:
@@ -104,13 +106,14 @@ def _batches(
     return (prefixes or Prefixes(0)).entered(trainee, assignment, adapter, data)
 
 
-def _learn(work: Work) -> Outcome:
+def _learn(work: Work, beat: Callable[[int], None]) -> Outcome:
     """Take the assignment's steps."""
     assignment, learning, training = work.assignment, work.learning, work.training
     optimizer = Optimizer(learning.parameters, sent_values(work), assignment.learning_rate, training.weight_decay)
     tail_before = tail_size(work.trainee, assignment)
     journal = Journal(work)
-    for batch in work.batches.take(assignment.steps, training, *work.key, "order"):
+    for step, batch in enumerate(work.batches.take(assignment.steps, training, *work.key, "order"), start=1):
+        beat(step)
         power = journal.note(_backward(work.trainee, batch))
         if add_penalty(work.trainee, assignment):
             power = squares(optimizer.parameters)
@@ -128,10 +131,12 @@ def _learn(work: Work) -> Outcome:
     )
 
 
-def _probe(work: Work) -> Outcome:
+def _probe(work: Work, beat: Callable[[int], None]) -> Outcome:
     """Measure each trained layer's squared gradient norm, per batch and averaged; nothing changes."""
     journal = Journal(work)
-    for batch in work.batches.take(work.assignment.local.probe_batches, work.training, *work.key, "probe"):
+    taken = work.batches.take(work.assignment.local.probe_batches, work.training, *work.key, "probe")
+    for step, batch in enumerate(taken, start=1):
+        beat(step)
         journal.note(_backward(work.trainee, batch))
         work.trainee.model.zero_grad(set_to_none=True)
     answer = np.zeros(work.trainee.layout.shape.layers)

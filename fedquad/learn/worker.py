@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from safetensors.numpy import load_file, save
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs, tokens
-from fedquad.learn.jobs import Evaluate, Job, Open, Prepare, Train
+from fedquad.learn.jobs import Evaluate, Job, Join, Open, Prepare, Train
 from fedquad.rounds import adapters
 from fedquad.types import Adapter, Ints
 
@@ -54,6 +55,8 @@ class Worker:
                 return self.train(job)
             case Evaluate():
                 return self.evaluate(job)
+            case Join():
+                raise DeviceError("a device joins a campaign through its resident trainer (fedquad/device/trainer.py)")
 
     def open(self, job: Open) -> Answer:
         import torch
@@ -65,7 +68,8 @@ class Worker:
         self.splits = {name: tokens.read(Path(path)) for name, path in job.splits.items()}
         return {"layout": asdict(self.trainee.layout)}
 
-    def train(self, job: Train) -> Answer:
+    def train(self, job: Train, beat: Callable[[int], None] = lambda step: None) -> Answer:
+        """Carry out an assignment, leave its delta in `out`; `beat` is told of every step."""
         from fedquad.learn import loop
         from fedquad.learn.prefix import Prefixes
 
@@ -81,6 +85,7 @@ class Worker:
             round=job.round,
             based_on=job.digest,
             prefixes=self.prefixes,
+            beat=beat,
         )
         document, tensors = wire.answer(update)
         write(job.out, tensors)

@@ -1,0 +1,39 @@
+"""A device's word on itself, gathered: what its board, its trainer and its last transfers say. `fleets/reported.py` reads it."""
+
+import math
+import time
+from typing import Any
+
+from fedquad.device.board import BoardReading
+from fedquad.device.folder import DeviceFolder
+from fedquad.fleets.reported import SCHEMA
+
+
+def report(
+    folder: DeviceFolder, pool: str, version: str, board: BoardReading, examples: int, labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """The status as it travels."""
+    trainer, transfer = folder.noted("trainer"), folder.noted("transfer")
+    return {
+        "schema": SCHEMA,
+        "name": folder.name,
+        "pool": pool,
+        "version": version,
+        "memory_bytes": board.memory_free_bytes + int(trainer.get("held_bytes", 0)),
+        "mode": board.mode,
+        "watts": _finite(board.watts),
+        "upload_bandwidth": transfer.get("upload_bandwidth"),
+        "download_bandwidth": transfer.get("download_bandwidth"),
+        "examples": examples,
+        "labels": list(labels),
+        "opened": str(trainer.get("opened", "")),
+        "backbone": str(trainer.get("backbone", "")),
+        "problem": str(trainer.get("problem", "")),
+        "step_seconds": dict(trainer.get("step_seconds", {})),
+        "loads": int(trainer.get("loads", 0)),
+        "age_seconds": max(0.0, time.time() - float(trainer.get("noted_at", time.time()))),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
