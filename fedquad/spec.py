@@ -208,6 +208,10 @@ class FleetSpec:
     pools: Mapping[str, str] = about(
         "Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict
     )
+    join_seconds: float = about("How long a campaign waits for the devices of its work pools to be there.", 120.0)
+    exchange: str = about(
+        "Where adapters pass between machines: `mlflow`, the tracking server's artifacts, or an fsspec URL.", "mlflow"
+    )
     deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
     suspend_rounds: int = about(
         "Rounds for which a device is left out after two refused answers in a row; 0 means never.", 0
@@ -229,6 +233,7 @@ class FleetSpec:
         require(0 < self.availability <= 1, "fleet.availability", self.availability, "it is a probability above 0")
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
         require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
+        require(self.join_seconds >= 0, "fleet.join_seconds", self.join_seconds, "it is not negative")
         require(self.deadline_seconds > 0, "fleet.deadline_seconds", self.deadline_seconds, "it is positive")
         require(
             0 <= self.suspend_rounds <= MOST_ROUNDS,
@@ -236,8 +241,8 @@ class FleetSpec:
             self.suspend_rounds,
             f"it is 0 to {MOST_ROUNDS}",
         )
-        without = sorted(set(self.boards) - set(self.pools))
-        require(not self.pools or not without, "fleet.pools", dict(self.pools), f"it leaves out {', '.join(without)}")
+        foreign = sorted(set(self.pools) - set(self.boards))
+        require(not foreign, "fleet.pools", dict(self.pools), f"fleet.boards has no {', '.join(foreign)}")
 
     @property
     def size(self) -> int:

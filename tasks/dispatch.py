@@ -20,11 +20,13 @@ async def train_all(
 ) -> Answers:
     """Hand the assignments to the fleet and spool what comes back."""
     arm.spool.clear()
+    arm.told = {}
     jobs = [job(arm, assignment, estimate, number, attempt, kind) for assignment, estimate in asked]
     done, waited = 0, {}
     async for answer in arm.shared.fleet.train(jobs, round=number, attempt=attempt):
         arm.spool.put(kind, answer.device, answer.document)
         waited[answer.device] = answer.waited
+        arm.told[answer.device] = answer.about
         done += 1
         announce("trained", label=arm.label, seed=arm.seed, round=number, done=done, of=len(jobs))
     expected = tuple(

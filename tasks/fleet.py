@@ -5,8 +5,8 @@ report.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fedquad.learn.jobs import Train
@@ -20,6 +20,7 @@ class Answer:
     device: int
     document: bytes
     waited: float  # seconds by the server's own clock; a simulated fleet's are the ones it charges
+    about: Mapping[str, Any] = field(default_factory=dict)  # how it came, for the facts: a real fleet's run and times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

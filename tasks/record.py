@@ -14,7 +14,7 @@ async def record(
     arm: Arm, plan: Plan, statuses: Statuses, outcome: Outcome, scores: Scores, walls: Mapping[str, float]
 ) -> RoundFacts:
     """Commit the round; what a kill after this point loses is derived again from the commit."""
-    facts = round_facts(plan, outcome, statuses, scores, walls)
+    facts = round_facts(plan, outcome, statuses, scores, walls, arm.told)
     document = facts.to_json()
     arm.folder.commit(outcome.state, document, arm.spec.keep_every)
     arm.state = outcome.state

@@ -5,6 +5,7 @@ Plain classes, not records: Prefect looks into every dataclass, list and dict th
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,7 @@ class Arm:
         self.progress: UUID | None = None  # of its progress artifact
         self.records: defaultdict[int, Records] = defaultdict(Records)  # by round; see flows/forget.py
         self.recent: deque[dict[str, Any]] = deque(maxlen=LOCKED_ROUNDS)  # facts of the last rounds
+        self.told: dict[int, Mapping[str, Any]] = {}  # how each device's last answer came
         self.is_warned = False  # that all its devices have one depth
 
     @property

@@ -1,72 +1,271 @@
-"""A fleet of real devices: every training is a flow run on its board's Prefect work pool, its seconds are those it reports.
+"""A fleet of real devices: every training is a flow run in its device's queue, its seconds are those the device reports.
 
-Server and devices share a file system (or one machine, on loopback): jobs name files. A device that has not answered by the
-deadline counts as lost after so long, and its run is cancelled.
+A round asks Prefect once a second, for all its runs together. A device that has not answered by the deadline, whose run was
+cancelled, or that has fallen silent, counts as lost; its run is ended, and whatever it still sends is not looked at. A run that
+crashed is sent once more. What a device answers is read through the gate like any other's.
 """
 
-import os
+import asyncio
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.deployments import arun_deployment
-from prefect.states import Cancelling
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import TaskRunContext
 
-from fedquad.errors import StoreError
-from fedquad.fleets import fleet
-from fedquad.learn.jobs import Open, to_json
+from fedquad.errors import FedquadError, ServiceError
+from fedquad.exchange.exchange import Exchange
+from fedquad.fleets import fleet, reported
+from fedquad.fleets.reported import Reported
+from fedquad.learn.jobs import Join, to_json
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
-from tasks.fleet import Answer, Job, in_order_of_arrival
+from tasks import joined
+from tasks.device_runs import DeviceRuns
+from tasks.fleet import Answer, Job
+from tasks.joined import Roster, Who
+from tasks.progress import announce
 from tasks.simulated_fleet import failed_answer
 
-POLL_SECONDS = 1.0
-ANSWER_BYTES = 2**24  # more than any answer; the gate knows its own exact bound
+LOOK_SECONDS = 1.0
+LISTEN_SECONDS = 10.0  # how often a round in which devices train asks who is still there
+MOST_ANSWER_BYTES = 2**22
+ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3})")
+STATUS = ("flops", "memory_bandwidth", "upload_bandwidth", "download_bandwidth", "training_watts", "idle_watts", "radio_watts")
+
+
+@dataclass(slots=True)
+class Office:
+    """What all fleets of a campaign share: who its devices are, the way to them, what they have loaded."""
+
+    runs: DeviceRuns
+    exchange: Exchange
+    scope: str
+    roster: Roster
+    opening: str = ""
+    backbone: str = ""
+    heard: dict[Who, Reported] = field(default_factory=dict)
+
+    @property
+    def client(self) -> PrefectClient:
+        return self.runs.client
+
+    async def listen(self) -> None:
+        """Hear what the devices say of themselves."""
+        self.heard = await joined.reports(self.client, self.roster.real().values())
+
+    def why_absent(self, who: Who) -> str:
+        """Why a device cannot be asked; empty where it can."""
+        said = self.heard.get(who)
+        if said is None:
+            return f"it has not reported within {joined.AGE_SECONDS:.0f} s"
+        if said.opened == self.opening and said.problem:
+            return said.problem
+        return ""
+
+    async def join(self, job: Join, deadline: float) -> None:
+        """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
+        content = json.dumps(to_json(job), sort_keys=True).encode()
+        self.opening, self.backbone = await asyncio.to_thread(self.exchange.put, content), job.backbone
+        await self.runs.end_left()
+        waiting: dict[UUID, str] = {}
+        for device, (pool, name) in self.roster.real().items():
+            parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
+            key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
+            waiting[(await self.runs.create(pool, name, parameters, key, None)).id] = name
+        end = time.monotonic() + deadline
+        while waiting and time.monotonic() < end:
+            await asyncio.sleep(LOOK_SECONDS)
+            for run_id, run in (await self.runs.look(waiting)).items():
+                if run.state is not None and run.state.is_final():
+                    name = waiting.pop(run_id)
+                    if not run.state.is_completed():
+                        announce("notice", message=f"{name} cannot take part: {run.state.message or run.state.name}")
+        for run_id, name in waiting.items():
+            announce("notice", message=f"{name} has not loaded the model within {deadline:g} s")
+            self.runs.end(run_id, "not joined in time")
+
+    async def close(self) -> None:
+        await self.runs.close()
+        await asyncio.to_thread(self.exchange.clear)
+
+
+@dataclass(slots=True)
+class Sent:
+    """A job on its way: the run that carries it, and when that was asked for."""
+
+    job: Job
+    who: Who
+    run_id: UUID
+    at: float  # by our own clock
+    at_time: float
+    most_bytes: int  # of its delta
+    tries: int = 1
 
 
 class WorkPoolFleet:
-    """Devices behind work pools; which board is behind which pool is the spec's."""
+    """Devices behind work pools, as one seed's arms see them."""
 
-    def __init__(self, drawn: fleet.Fleet, cost: CostModel, opening: Open, seed: int) -> None:
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, office: Office, seed: int) -> None:
         self.drawn = drawn
         self.cost = cost
-        self.opening = opening
+        self.office = office
         self.seed = seed
+        self.latest: Statuses | None = None
 
     async def statuses(self, round: int) -> Statuses:
-        return fleet.draw(self.drawn, self.cost, self.seed, round)
+        """What the devices report, in the rows of those that are there."""
+        await self.office.listen()
+        drawn = fleet.draw(self.drawn, self.cost, self.seed, round)
+        real = self.office.roster.real()
+        reasons = {device: self.office.why_absent(who) for device, who in real.items()}
+        for device, reason in reasons.items():
+            if reason:
+                announce("notice", message=f"round {round}: device {device} ({real[device][1]}) is absent: {reason}")
+        there = [device in real and not reasons[device] for device in range(len(self.drawn))]
+        self.latest = reported.as_reported(drawn, self.office.roster.of(self.office.heard), self.cost, there)
+        return self.latest
 
-    def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
-        return in_order_of_arrival(self._train(job) for job in jobs)
+    async def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
+        """Send the jobs out, yield what comes back by the deadline; whoever stops listening has the rest ended."""
+        sent: dict[UUID, Sent] = {}
+        try:
+            async with AsyncExitStack() as stack:
+                stack.callback(self._end_all, sent)
+                for one in await asyncio.gather(*(self._send(job) for job in jobs)):
+                    sent[one.run_id] = one
+                listened = time.monotonic()
+                while sent:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    if time.monotonic() - listened > LISTEN_SECONDS:
+                        listened = time.monotonic()
+                        await self._try(self.office.listen())
+                    for answer in await self._arrived(sent):
+                        yield answer
+        finally:
+            await asyncio.to_thread(self.office.exchange.keep_only, [self.office.opening])
 
-    async def _train(self, job: Job) -> Answer:
-        board = self.drawn.boards[self.drawn.board_of[job.device]].name
-        pool = self.drawn.spec.pools[board]
-        deadline, began = self.drawn.spec.deadline_seconds, time.monotonic()
-        run = await arun_deployment(
-            f"device/{pool}",
-            parameters={"opening": to_json(self.opening), "job": to_json(job.train)},
-            timeout=deadline,
-            poll_interval=POLL_SECONDS,
-        )
-        waited = time.monotonic() - began
-        left = Path(job.train.out).with_suffix(".answer.json")
-        if run.state is not None and run.state.is_completed() and os.path.lexists(left):
-            try:
-                return Answer(job.device, files.read_bytes(left, ANSWER_BYTES), waited)
-            except StoreError as error:
-                return failed_answer(job, str(error), waited)
-        reason = f"no answer from work pool {pool!r} within {deadline:.0f} s"
-        if run.state is None or not run.state.is_final():
-            await cancel(run.id)
-        else:
-            reason = f"its flow run ended as {run.state.name}: {run.state.message or 'no message'}"
-        return failed_answer(job, reason, time.monotonic() - began)
+    def _end_all(self, sent: Mapping[UUID, Sent]) -> None:
+        for run_id in sent:
+            self.office.runs.end(run_id, "nobody waits for it any more")
 
+    async def _try(self, asking: Any) -> Any:
+        """What Prefect answers, or None while it does not: a server that is restarted in mid-round is waited for."""
+        try:
+            return await asking
+        except Exception as error:  # its client's and its HTTP client's of the day
+            announce("notice", message=f"Prefect does not answer ({type(error).__name__}); asking again")
+            return None
 
-async def cancel(flow_run_id: Any) -> None:
-    async with get_client() as client:
-        await client.set_flow_run_state(flow_run_id, Cancelling(message="past its deadline"), force=True)
+    async def _arrived(self, sent: dict[UUID, Sent]) -> list[Answer]:
+        """The answers that are there now, of those that came, failed, or are too late."""
+        runs: Mapping[UUID, FlowRun] = await self._try(self.office.runs.look(sent)) or {}
+        answers = []
+        for run_id, one in list(sent.items()):
+            late = time.monotonic() - one.at > self.drawn.spec.deadline_seconds
+            run = runs.get(run_id)
+            state = run.state if run is not None else None
+            if late:
+                answers.append(self._lost(one, run, f"no answer within {self.drawn.spec.deadline_seconds:.0f} s"))
+            elif run is not None and state is not None and state.is_final():
+                if again := await self._again(one, run):
+                    del sent[run_id]
+                    sent[again.run_id] = again
+                    continue
+                answers.append(await self._answer(one, run))
+            elif one.who not in self.office.heard:
+                answers.append(self._lost(one, run, f"it fell silent: no report for {joined.AGE_SECONDS:.0f} s"))
+            else:
+                continue
+            del sent[run_id]
+            if state is None or not state.is_final():
+                self.office.runs.end(run_id, "past its deadline" if late else "its device fell silent")
+        return answers
+
+    async def _send(self, job: Job, tries: int = 1) -> Sent:
+        """Lay the adapter down and put a run into the device's queue."""
+        who = self.office.roster.places[job.device]
+        if not who[1]:
+            raise ServiceError(f"device {job.device} is asked, but nobody joined in its place")
+        content = await asyncio.to_thread(files.read_bytes, Path(job.train.adapter), 2**40)
+        adapter = await asyncio.to_thread(self.office.exchange.put, content)
+        arm, task = Path(job.train.out).parent.parent.name, Path(job.train.out).stem
+        round, attempt, at = job.train.round, job.train.key[1], time.monotonic()
+        context = TaskRunContext.get()
+        parameters = {
+            "name": f"{arm} round {round} - {who[1]}",
+            "scope": self.office.scope,
+            "opening": self.office.opening,
+            "seconds": self.drawn.spec.deadline_seconds,
+            "round": round,
+            "key": list(job.train.key),
+            "assignment": asdict(job.train.assignment),
+            "adapter": adapter,
+            "adapter_digest": job.train.digest,
+        }
+        key = f"{self.office.scope} {self.office.opening} {arm} {round} {attempt} {task} {job.train.digest} {tries}"
+        if tries > 1:
+            key += f" {time.time_ns()}"
+        run = await self.office.runs.create(*who, parameters, key, context.task_run.id if context else None)
+        return Sent(job, who, run.id, at, time.time(), 2 * len(content) + 2**20, tries)
+
+    async def _again(self, one: Sent, run: FlowRun) -> Sent | None:
+        """Send a job once more whose run crashed while its device is there."""
+        is_crash = run.state is not None and run.state.type == StateType.CRASHED
+        if not is_crash or one.tries > 1 or one.who not in self.office.heard:
+            return None
+        again: Sent | None = await self._try(self._send(one.job, one.tries + 1))
+        if again is not None:
+            again.at, again.at_time = one.at, one.at_time  # its deadline stays
+        return again
+
+    async def _answer(self, one: Sent, run: FlowRun) -> Answer:
+        """What a finished run left in the exchange; whatever is wrong with that is the device's failure."""
+        state, waited = run.state, time.monotonic() - one.at
+        assert state is not None
+        found = ANSWER.fullmatch(state.message or "") if state.is_completed() else None
+        if found is None:
+            return self._lost(one, run, f"its run ended as {state.name}: {state.message or 'no message'}")
+        document, delta, first_step = found.groups()
+        try:
+            answer = await asyncio.to_thread(self.office.exchange.get, document, MOST_ANSWER_BYTES)
+            if delta != "none":
+                content = await asyncio.to_thread(self.office.exchange.get, delta, one.most_bytes)
+                files.write_bytes(Path(one.job.train.out), content)
+        except FedquadError as error:
+            return self._lost(one, run, f"its answer cannot be fetched: {error}")
+        about = self._about(one, run) | {"answer": document, "first_step": float(first_step)}
+        return Answer(one.job.device, answer, waited, about)
+
+    def _lost(self, one: Sent, run: FlowRun | None, reason: str) -> Answer:
+        waited = time.monotonic() - one.at
+        answer = failed_answer(one.job, reason, waited)
+        return Answer(one.job.device, answer.document, waited, self._about(one, run))
+
+    def _about(self, one: Sent, run: FlowRun | None) -> dict[str, Any]:
+        """How a job went by Prefect's own times, for the facts."""
+        said, now = self.office.heard.get(one.who), time.time()
+        ended = run.end_time.timestamp() if run is not None and run.end_time else None
+        began = run.start_time.timestamp() if run is not None and run.start_time else None
+        status = {name: float(getattr(self.latest, name)[one.job.device]) for name in STATUS} if self.latest else {}
+        return {
+            "run": str(one.run_id),
+            "name": one.who[1],
+            "tries": one.tries,
+            "state": run.state_name if run is not None and run.state_name else "unknown",
+            "sent": one.at_time,
+            "started": began,
+            "ended": ended,
+            "taken": now,
+            "deadline": one.at_time + self.drawn.spec.deadline_seconds,
+            "loads": said.loads if said else None,
+            "status": {name: value if value < 1e300 else None for name, value in status.items()},
+        }

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,17 @@ def state_digest(state: ServerState) -> str:
 
 
 def round_facts(
-    plan: Plan, outcome: Outcome, statuses: Statuses, scores: Scores, walls: Mapping[str, float]
+    plan: Plan,
+    outcome: Outcome,
+    statuses: Statuses,
+    scores: Scores,
+    walls: Mapping[str, float],
+    told: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
 ) -> RoundFacts:
-    """Gather a round's figures from what was planned, what came back and how it scored."""
+    """Gather a round's figures from what was planned, what came back and how it scored.
+
+    `told` is what a real fleet says of each device's run: its id, its times, what the device reported before it.
+    """
     asked = plan.asked
     depths = [len(a.trained) for a, _ in asked]
     losses = [loss for loss in outcome.losses.values() if math.isfinite(loss)]
@@ -119,7 +128,7 @@ def round_facts(
         mean_quantized=float(np.mean([len(a.quantized) for a, _ in asked])) if asked else 0.0,
         holders=tuple(sum(layer in a.trained for a in answered) for layer in range(layers)),
         gradient_norms=tuple(float(n) if math.isfinite(n) else None for n in outcome.state.gradient_norms),
-        assignments=tuple(_rows(plan, outcome, statuses)),
+        assignments=tuple(_rows(plan, outcome, statuses, told)),
         survey=tuple({"device": p.assignment.device, "seconds": p.seconds, "failure": p.failure} for p in plan.survey),
         state_digest=state_digest(outcome.state),
         adapter_digest=adapters.digest(outcome.state.adapter),
@@ -134,7 +143,9 @@ def _waits(plan: Plan, outcome: Outcome) -> dict[int, float]:
     return {device: outcome.timing.round_seconds - seconds for device, seconds in busy.items()}
 
 
-def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str, Any]]:
+def _rows(
+    plan: Plan, outcome: Outcome, statuses: Statuses, told: Mapping[int, Mapping[str, Any]]
+) -> Iterable[dict[str, Any]]:
     waits = _waits(plan, outcome)
     for a, estimate in zip(plan.assignments, plan.estimates):
         seconds = outcome.seconds.get(a.device, 0.0)
@@ -155,6 +166,7 @@ def _rows(plan: Plan, outcome: Outcome, statuses: Statuses) -> Iterable[dict[str
             "predicted_seconds": estimate.seconds,
             "peak_bytes": estimate.peak_bytes,
             "failure": outcome.failures.get(a.device, ""),
+            **({"run": dict(told[a.device])} if told.get(a.device) else {}),
         }
 
 

@@ -1,0 +1,139 @@
+"""`fedquad device serve`: a board joins its pool under a queue of its own, and stays.
+
+Three things run until somebody ends them: Prefect's worker, which polls the device's queue and starts the thin flow; the resident
+trainer, started again when it ends; and the reports on the device itself, as events. A server that goes away is waited for.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.events import Event
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from fedquad.device.board import read_board
+from fedquad.device.folder import VARIABLE, DeviceFolder
+from fedquad.device.report import report
+from fedquad.errors import ServiceError
+from flows.provision import our_version
+from flows.worker import FedquadWorker
+
+STATUS = "fedquad.device.status"
+REPORT_SECONDS = 15.0
+LOOK_SECONDS = 0.5  # how often the trainer's note is looked at: what a job changed is reported at once
+AGAIN_SECONDS = 2.0
+log = logging.getLogger("fedquad.device")
+
+
+@dataclass(slots=True)
+class Device:
+    """A board that serves."""
+
+    folder: DeviceFolder
+    pool: str
+    data: Path
+    examples: int
+    labels: tuple[str, ...]
+    model: str = ""
+    skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
+
+    async def serve(self) -> None:
+        """Join, and stay."""
+        os.environ[VARIABLE] = str(self.folder.path)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.keep_trainer())
+            group.create_task(self.keep_worker())
+            group.create_task(self.keep_reporting())
+
+    async def keep_trainer(self) -> None:
+        """Have a trainer; it ends with us, however we end, since it reads our end of a pipe."""
+        while True:
+            trainer = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "fedquad.device.trainer", str(self.folder.path), str(self.data), self.model,
+                stdin=asyncio.subprocess.PIPE,
+                env=without_secrets(os.environ),
+                start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = await trainer.wait()
+            finally:
+                if trainer.returncode is None:
+                    trainer.kill()
+                    await trainer.wait()
+            log.warning("the trainer ended with code %s; it is started again", code)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def keep_worker(self) -> None:
+        """Poll the queue; whatever ends Prefect's loop, such as a server that was away for long, begins it again."""
+        while True:
+            try:
+                await self.have_queue()
+                worker = FedquadWorker(
+                    work_pool_name=self.pool,
+                    work_queues=[self.folder.name],
+                    name=self.folder.name,
+                    limit=1,
+                    create_pool_if_not_found=False,
+                )
+                await worker.start(printer=log.info)
+            except ObjectNotFound:
+                raise ServiceError(f"there is no work pool {self.pool!r} on the server; `fedquad up` makes them") from None
+            except Exception as error:  # whatever HTTP client and Prefect raise while a server is away
+                log.warning("the server cannot be reached (%s); trying again", type(error).__name__)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def have_queue(self) -> None:
+        """A queue of our own, without a limit: a run that nobody ended would block it for ever."""
+        async with get_client() as client:
+            await client.read_work_pool(self.pool)
+            with suppress(ObjectAlreadyExists):
+                await client.create_work_queue(
+                    self.folder.name, description=f"The device {self.folder.name}.", work_pool_name=self.pool
+                )
+
+    async def keep_reporting(self) -> None:
+        """Say how we are, every so often and whenever the trainer has something new."""
+        told, due = None, 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            noted = self.folder.noted("trainer").get("noted_at")
+            if noted != told or loop.time() >= due:
+                try:
+                    await self.tell()
+                    told, due = noted, loop.time() + REPORT_SECONDS
+                except Exception as error:
+                    log.warning("the status could not be sent (%s)", type(error).__name__)
+                    await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def tell(self) -> None:
+        """Send one report; the server's clock, as its answer shows it, dates the next."""
+        said = report(
+            self.folder, self.pool, our_version(), await asyncio.to_thread(read_board), self.examples, self.labels
+        )
+        event = Event(
+            occurred=datetime.now(timezone.utc) + self.skew,
+            event=STATUS,
+            resource={"prefect.resource.id": f"fedquad.device.{self.pool}.{self.folder.name}", "prefect.resource.name": self.folder.name},
+            payload=said,
+        )  # fmt: skip
+        async with get_client() as client:
+            answer = await client.request("POST", "/events", json=[event.model_dump(mode="json")])
+        with suppress(TypeError, ValueError):
+            apart = parsedate_to_datetime(answer.headers["Date"]) - datetime.now(timezone.utc)
+            self.skew = apart if abs(apart) > timedelta(seconds=2) else timedelta()
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the trainer is told: it talks to nobody but the flow."""
+    secret = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "MLFLOW_TRACKING_PASSWORD")
+    return {key: value for key, value in environment.items() if key not in secret}

@@ -1,0 +1,109 @@
+"""Which real devices are there, and who of them is device i.
+
+Devices report by events (flows/serve.py); the latest of each within AGE_SECONDS counts, and one that has been silent for longer is
+not there. Of the devices of a board's pool, the first by name are that board's; a campaign writes down who they were, so that going
+on with it finds the same.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from fedquad.fleets import reported
+from fedquad.fleets.reported import Reported
+from fedquad.rounds.unpack import Refused
+from fedquad.spec import FleetSpec
+from fedquad.store import files
+from fedquad.store.campaign import CampaignFolder
+from tasks.progress import announce
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
+STATUS = "fedquad.device.status"
+AGE_SECONDS = 60.0
+WAIT_SECONDS = 1.0
+MOST_PAGES = 200
+ROSTER = "devices.json"
+
+Who = tuple[str, str]  # pool, name
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """For every device of the fleet its pool and name: both empty where it is simulated, the name where nobody came."""
+
+    places: tuple[Who, ...]
+
+    def real(self) -> dict[int, Who]:
+        return {device: who for device, who in enumerate(self.places) if who[1]}
+
+    def of(self, reports: Mapping[Who, Reported]) -> list[Reported | None]:
+        return [reports.get(who) for who in self.places]
+
+
+async def reports(client: "PrefectClient", wanted: Iterable[Who] = (), age: float = AGE_SECONDS) -> dict[Who, Reported]:
+    """The latest report of every device, in one query where all that are wanted are on its first page."""
+    from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder
+
+    now = datetime.now(timezone.utc)
+    asked = EventFilter(
+        occurred=EventOccurredFilter(since=now - timedelta(seconds=age), until=now + timedelta(seconds=age)),
+        event=EventNameFilter(name=[STATUS]),
+        order=EventOrder.DESC,
+    )
+    missing, found = set(wanted), dict[Who, Reported]()
+    page: Any = await client.read_events(asked, limit=50)
+    for _ in range(MOST_PAGES):
+        for event in page.events:
+            try:
+                said = reported.read(dict(event.payload))
+            except Refused as reason:
+                announce("notice", message=f"a status was not taken: {reason}")
+                continue
+            found.setdefault((said.pool, said.name), said)
+        missing -= found.keys()
+        if page.next_page is None or (wanted and not missing):
+            break
+        page = await page.get_next_page(client)
+    return found
+
+
+async def gather(client: "PrefectClient", folder: CampaignFolder, spec: FleetSpec) -> tuple[Roster, dict[Who, Reported]]:
+    """Who takes part: those written down, else, of those who join within `join_seconds`, the first by name."""
+    roster = _written(folder, spec)
+    end = time.monotonic() + spec.join_seconds
+    while True:
+        there = await reports(client)
+        chosen = roster or _first_by_name(spec, there)
+        missing = [who for who in chosen.places if who[0] and who not in there]
+        if not missing or time.monotonic() > end:
+            break
+        await asyncio.sleep(WAIT_SECONDS)
+    if missing:
+        names = ", ".join(sorted({f"{name or 'a device'} of {pool}" for pool, name in missing}))
+        announce("notice", message=f"{len(missing)} devices did not join within {spec.join_seconds:g} s, and are absent: {names}")
+    files.write_json(folder.path / ROSTER, [list(who) for who in chosen.places])
+    return chosen, there
+
+
+def _first_by_name(spec: FleetSpec, there: Iterable[Who]) -> Roster:
+    places: list[Who] = []
+    for board, count in spec.boards.items():
+        pool = spec.pools.get(board, "")
+        names = sorted(name for of, name in there if of == pool)[:count] if pool else []
+        places += [(pool, name) for name in names] + [(pool, "")] * (count - len(names))
+    return Roster(tuple(places))
+
+
+def _written(folder: CampaignFolder, spec: FleetSpec) -> Roster | None:
+    """Who took part before, if the campaign has begun with anybody."""
+    path = folder.path / ROSTER
+    if not path.is_file():
+        return None
+    found = files.read_json(path)
+    places = tuple((str(pool), str(name)) for pool, name in found)
+    return Roster(places) if len(places) == spec.size and any(name for _, name in places) else None
