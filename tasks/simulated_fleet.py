@@ -31,11 +31,10 @@ class SimulatedFleet:
     def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
         fates = fleet.fates(self.drawn, self.seed, attempt, round)
         return in_order_of_arrival(
-            self._train(job, float(fates.time_factor[job.device]), bool(fates.dropped[job.device])) for job in jobs
+            self._train(job, _seconds(fates, job), bool(fates.dropped[job.device])) for job in jobs
         )
 
-    async def _train(self, job: Job, factor: float, is_dropped: bool) -> Answer:
-        seconds = job.estimate.seconds * factor
+    async def _train(self, job: Job, seconds: float, is_dropped: bool) -> Answer:
         failure = "it never answered" if is_dropped else ""
         answer: dict[str, Any] = {}
         if not failure:
@@ -46,6 +45,13 @@ class SimulatedFleet:
         if failure:
             return failed_answer(job, failure, seconds)
         return Answer(job.device, json.dumps(charged(answer, seconds)).encode(), seconds)
+
+
+def _seconds(fates: fleet.Fates, job: Job) -> float:
+    """What a job takes: as a replayed run took, or as predicted and a little off."""
+    if fates.seconds is not None and fates.seconds[job.device] == fates.seconds[job.device]:
+        return float(fates.seconds[job.device])
+    return job.estimate.seconds * float(fates.time_factor[job.device])
 
 
 def charged(answer: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fedquad.errors import SpecError, one_of
 from fedquad.fleets import boards as board_facts
 from fedquad.fleets.boards import CLASSES, Board, PowerMode
 from fedquad.fleets.spreads import SPREADS, levels
+from fedquad.fleets.replay import Replay
 from fedquad.fleets.trace import Trace
 from fedquad.prices.cost import CostModel
 from fedquad.rng import stream
@@ -40,7 +41,7 @@ class Fleet:
     modes: tuple[tuple[PowerMode, ...], ...]  # that take part, of each board
     board_of: npt.NDArray[np.int16]  # per device
     class_of: npt.NDArray[np.int16]  # index into boards.CLASSES
-    trace: Trace | None = None  # recorded speeds, bandwidths and availability; device i is its row i modulo its length
+    trace: Trace | Replay | None = None  # of a trace, device i is row i modulo its length; of a replay, itself
 
     def __len__(self) -> int:
         return len(self.board_of)
@@ -52,9 +53,10 @@ class Fates:
 
     time_factor: Floats  # time really taken over predicted, mean 1
     dropped: Bools  # asked, but never answers
+    seconds: Floats | None = None  # of a replay: what each took, NaN where it was not asked
 
 
-def resolve(spec: FleetSpec, boards: Mapping[str, Board], trace: Trace | None = None) -> Fleet:
+def resolve(spec: FleetSpec, boards: Mapping[str, Board], trace: Trace | Replay | None = None) -> Fleet:
     """Look up boards and modes; `trace` is what `spec.trace` names, read."""
     if bool(spec.trace) != (trace is not None):
         raise SpecError(f"fleet.trace is {spec.trace!r}, but {'a' if trace else 'no'} trace was read")
@@ -137,6 +139,8 @@ def draw(fleet: Fleet, cost: CostModel, seed: int, round: int) -> Statuses:
         idle_watts=column([board.idle_watts for board, _ in flat]),
         radio_watts=column([board.radio_watts for board, _ in flat]),
     )
+    if isinstance(fleet.trace, Replay):
+        return fleet.trace.recorded(statuses, round)
     return statuses if fleet.trace is None else _recorded(statuses, fleet.trace, cost, round)
 
 
@@ -188,6 +192,9 @@ def _available(fleet: Fleet, seed: int, round: int) -> Bools:
 def fates(fleet: Fleet, seed: int, attempt: int, round: int) -> Fates:
     """What chance does to the devices of a round: the same for every method, another at another attempt."""
     size, spec = len(fleet), fleet.spec
+    if isinstance(fleet.trace, Replay):
+        seconds, lost = fleet.trace.fates(size, round)
+        return Fates(time_factor=np.ones(size), dropped=lost, seconds=seconds)
     dropped = stream(seed, attempt, round, "dropout").random(size) < spec.dropout
     if not spec.jitter:
         return Fates(time_factor=np.ones(size), dropped=dropped)

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 
 from fedquad.errors import SpecError
+from fedquad.fleets import replay
+from fedquad.fleets.replay import Replay
 from fedquad.types import Bools, Floats, Ints
 
 ROUND_SECONDS = 600.0
@@ -53,8 +55,10 @@ class Trace:
         )
 
 
-def parse(text: str, where: str) -> Trace:
-    """Read a trace; `where` is its file, whose ending tells JSON from CSV."""
+def parse(text: str, where: str) -> Trace | Replay:
+    """Read a trace, or the record of a real run; `where` is its file, whose ending tells JSON from CSV."""
+    if where.endswith(".json") and isinstance(document := _document(text, where), dict) and "replay" in document:
+        return replay.parse(document, where)
     rows, round_seconds = _json(text, where) if where.endswith(".json") else (_csv(text, where), ROUND_SECONDS)
     if not rows:
         raise SpecError(f"{where}: the trace holds no devices")
@@ -70,15 +74,19 @@ def parse(text: str, where: str) -> Trace:
 
 
 def _json(text: str, where: str) -> tuple[list[Mapping[str, Any]], float]:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{where} line {error.lineno} is not JSON: {error.msg}") from None
+    data = _document(text, where)
     if not isinstance(data, dict) or not isinstance(data.get("devices"), list | dict):
         raise SpecError(f"{where}: a trace is a mapping with `devices`, a list or mapping of records")
     devices = data["devices"]
     seconds = _number(data.get("round_seconds", ROUND_SECONDS), "round_seconds", where)
     return list(devices.values() if isinstance(devices, dict) else devices), seconds
+
+
+def _document(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{where} line {error.lineno} is not JSON: {error.msg}") from None
 
 
 def _csv(text: str, where: str) -> list[Mapping[str, Any]]:

@@ -11,12 +11,13 @@ import numpy as np
 from fedquad import discover
 from fedquad.errors import SpecError, StoreError, quoted
 from fedquad.fleets import trace
+from fedquad.fleets.replay import Replay
 from fedquad.rounds import adapters
 from fedquad.spec import CostSpec, FleetSpec
 from fedquad.store import files
 
 
-def trace_of(fleet: FleetSpec) -> trace.Trace | None:
+def trace_of(fleet: FleetSpec) -> trace.Trace | Replay | None:
     """The trace that `fleet.trace` names, or nothing."""
     return trace.parse(read(fleet.trace, "fleet.trace"), fleet.trace) if fleet.trace else None
 
