@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from fedquad.cli import adapter, campaign, doctor, fleet, plan, profile
+from fedquad.cli import adapter, campaign, device, doctor, fleet, plan, profile
 from fedquad.errors import FedquadError
 
 USAGE_EXIT = 2
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(device.app, name="device")
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)
 app.command("doctor")(doctor.doctor)

@@ -1,1 +1,1 @@
-"""What a device is besides training: its folder, its trainer's socket, what it says of itself. No torch, no Prefect."""
+"""What a device is besides training: its memory, power mode, clocks, power, temperature. Standard library only, Python 3.10."""
