@@ -14,8 +14,8 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from fedquad.device.channel import ask
-from fedquad.device.folder import DeviceFolder, own_folder
+from fedquad.onboard.channel import ask
+from fedquad.onboard.folder import DeviceFolder, own_folder
 from fedquad.errors import FedquadError
 from fedquad.exchange.exchange import Exchange, open_exchange
 from fedquad.store import files

@@ -21,8 +21,8 @@ from prefect.events import Event
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from fedquad.device.board import read_board
-from fedquad.device.folder import VARIABLE, DeviceFolder
-from fedquad.device.report import report
+from fedquad.onboard.folder import VARIABLE, DeviceFolder
+from fedquad.onboard.report import report
 from fedquad.errors import ServiceError
 from flows.provision import our_version
 from flows.worker import FedquadWorker
@@ -58,7 +58,7 @@ class Device:
         """Have a trainer; it ends with us, however we end, since it reads our end of a pipe."""
         while True:
             trainer = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fedquad.device.trainer", str(self.folder.path), str(self.data), self.model,
+                sys.executable, "-m", "fedquad.onboard.trainer", str(self.folder.path), str(self.data), self.model,
                 stdin=asyncio.subprocess.PIPE,
                 env=without_secrets(os.environ),
                 start_new_session=True,

@@ -23,3 +23,48 @@ def status(as_json: Json = False) -> None:
         return
     for key, value in reading.items():
         print(f"{key:20} {value}")
+
+
+Name = Annotated[str, typer.Option("--name", help="The device's name, which is its queue's: small letters, digits and -.")]
+Data = Annotated[
+    str,
+    typer.Option("--data", help="The folder of the device's own examples, or an embedded task (mini-nli), of which it makes some."),
+]
+Model = Annotated[str, typer.Option("--model", help="A folder with the backbone, in place of the campaign's name for it.")]
+Labels = Annotated[str, typer.Option("--label-column", help="The column of the labels, which are part of the device's status.")]
+
+
+@app.command()
+def serve(
+    pool: Annotated[str, typer.Option("--pool", help="The work pool to join: jetson-agx, jetson-orin, ...")],
+    name: Name,
+    data: Data,
+    server: Annotated[str, typer.Option("--server", help="Prefect's API; empty: the credentials file's.")] = "",
+    credentials: Annotated[str, typer.Option("--credentials", help="A copy of the server's credentials.json; empty: this machine's.")] = "",
+    exchange: Annotated[
+        str, typer.Option("--exchange", help="Where adapters pass: `mlflow`, or an fsspec URL, as the campaign's fleet.exchange.")
+    ] = "mlflow",
+    model: Model = "",
+    label_column: Labels = "label",
+) -> None:
+    """Be a device: join a pool, keep model and data loaded, report, train, until Ctrl-C."""
+    from flows.join import Serving, serve_device
+
+    serve_device(
+        Serving(
+            pool=pool, name=name, data=data, server=server, credentials=credentials, exchange=exchange, model=model,
+            label_column=label_column,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def trainer(name: Name, data: Data, model: Model = "") -> None:
+    """Be a device's resident trainer alone, for a `serve` in another container: it needs neither network nor credentials."""
+    from fedquad.onboard import own_data
+    from fedquad.onboard.folder import device_folder
+    from fedquad.onboard.trainer import main
+
+    folder = device_folder(name)
+    folder.make()
+    main(folder.path, own_data.folder_of(data, folder), model)

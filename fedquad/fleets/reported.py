@@ -1,6 +1,6 @@
 """What a real device says of itself, as the server takes it: every field bounded, and a device that says nonsense is not there.
 
-A report travels as JSON (`fedquad/device/report.py` makes it). Speed comes as seconds of a training step at one or two depths; what
+A report travels as JSON (`fedquad/onboard/report.py` makes it). Speed comes as seconds of a training step at one or two depths; what
 that is in FLOP/s the server's own prices tell, so that simulated and real devices are planned for in one unit.
 """
 

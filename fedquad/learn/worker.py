@@ -56,7 +56,7 @@ class Worker:
             case Evaluate():
                 return self.evaluate(job)
             case Join():
-                raise DeviceError("a device joins a campaign through its resident trainer (fedquad/device/trainer.py)")
+                raise DeviceError("a device joins a campaign through its resident trainer (fedquad/onboard/trainer.py)")
 
     def open(self, job: Open) -> Answer:
         import torch

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from fedquad.device.board import BoardReading
-from fedquad.device.folder import DeviceFolder
+from fedquad.onboard.folder import DeviceFolder
 from fedquad.fleets.reported import SCHEMA
 
 
@@ -19,7 +19,7 @@ def report(
         "name": folder.name,
         "pool": pool,
         "version": version,
-        "memory_bytes": board.memory_free_bytes + int(trainer.get("held_bytes", 0)),
+        "memory_bytes": int(_finite(board.memory_free_bytes) or 0) + int(trainer.get("held_bytes", 0)),
         "mode": board.mode,
         "watts": _finite(board.watts),
         "upload_bandwidth": transfer.get("upload_bandwidth"),

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fedquad import wire
-from fedquad.device.folder import DeviceFolder
+from fedquad.onboard.folder import DeviceFolder
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs
 from fedquad.learn.jobs import Join, Open, Train

@@ -1,0 +1,88 @@
+"""What `fedquad device serve` does before Prefect is imported: find the servers, the exchange and the device's own data."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedquad.errors import DeviceError, ServiceError
+from fedquad.learn.local import describe_local
+from fedquad.onboard import own_data
+from fedquad.onboard.folder import DeviceFolder, device_folder
+from fedquad.store.campaign import home
+from fedquad.store.servers import into, read_servers
+from flows import settings, stops
+
+DEFAULTS = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run waits that long for its device
+    "PREFECT_LOGGING_LEVEL": "INFO",  # steps show in the run's log
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What a device was told when it was started."""
+
+    pool: str
+    name: str
+    data: str
+    server: str = ""
+    credentials: str = ""
+    exchange: str = "mlflow"
+    model: str = ""
+    label_column: str = "label"
+
+
+def serve_device(asked: Serving) -> None:
+    """Be a device until somebody ends it."""
+    into(os.environ, read_servers(Path(asked.credentials).expanduser() if asked.credentials else None))
+    if asked.server:
+        os.environ["PREFECT_API_URL"] = asked.server
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ServiceError(
+            "no server is known: `fedquad up` starts one on this machine; for another, copy its credentials.json and name it with --credentials"
+        )
+    for key, value in DEFAULTS.items():
+        os.environ.setdefault(key, value)
+    settings.apply(home())
+    os.environ["FEDQUAD_EXCHANGE"] = exchange_url(asked.exchange)
+    folder = device_folder(asked.name)
+    folder.make()
+    with alone(folder), stops.as_interrupts():
+        data = own_data.folder_of(asked.data, folder)
+        described = describe_local(data, (), asked.label_column)
+
+        from flows.serve import Device
+
+        device = Device(
+            folder, asked.pool, data, int(described["examples"]), tuple(described["labels"]), asked.model
+        )
+        print(f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it")
+        asyncio.run(device.serve())
+
+
+def exchange_url(exchange: str) -> str:
+    """The exchange's URL; `mlflow` is the tracking server's artifact proxy."""
+    if exchange != "mlflow":
+        return exchange
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not tracking.startswith(("http://", "https://")):
+        raise ServiceError(
+            f"the exchange is the MLflow server, but MLFLOW_TRACKING_URI is {tracking!r}; `fedquad up` starts one, or give an fsspec URL"
+        )
+    return f"mlflow+{tracking}"
+
+
+@contextlib.contextmanager
+def alone(folder: DeviceFolder) -> Iterator[None]:
+    """Refuse to be a device that another process of this machine is already."""
+    with open(folder.path / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeviceError(f"a device named {folder.name!r} serves on this machine already") from None
+        yield
