@@ -32,14 +32,14 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write and flush a neighbour, rename it into place, and make the rename last."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write and flush a neighbour, rename it into place, and make the rename last; `mode` is less the umask."""
     temporary = temporary_of(path)
     try:
         make_folder(path.parent)
         temporary.unlink(missing_ok=True)  # of a killed process whose number we have; or a link laid for us
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, 0o666), "wb") as file:
+        with open(os.open(temporary, flags, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -122,8 +122,8 @@ def read_bytes(path: Path, most: int = JSON_BYTES) -> bytes:
         ) from error
 
 
-def write_json(path: Path, document: Any) -> None:
-    write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+def write_json(path: Path, document: Any, mode: int = 0o666) -> None:
+    write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(), mode)
 
 
 def read_json(path: Path) -> Any:
