@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WINGS = ("fedquad.learn", "fedquad.store", "fedquad.report", "fedquad.cli")
+WINGS = ("fedquad.learn", "fedquad.store", "fedquad.exchange", "fedquad.report", "fedquad.cli")
 EVERYWHERE = ("__future__",)
 
 
@@ -23,11 +23,21 @@ MAY_IMPORT = {
     "core": {"core"},
     "fedquad.learn": {"fedquad.learn", "core", "fedquad_kernels"},
     "fedquad.store": {"fedquad.store", "core"},
+    "fedquad.exchange": {"fedquad.exchange", "core"},
     "fedquad.report": {"fedquad.report", "core"},
-    "fedquad.cli": {"fedquad.cli", "fedquad.learn", "fedquad.store", "fedquad.report", "core", "flows", "tasks"},
+    "fedquad.cli": {
+        "fedquad.cli",
+        "fedquad.learn",
+        "fedquad.store",
+        "fedquad.exchange",
+        "fedquad.report",
+        "core",
+        "flows",
+        "tasks",
+    },
     "fedquad_kernels": {"fedquad_kernels"},
-    "tasks": {"tasks", "fedquad.learn", "fedquad.store", "fedquad.report", "core"},
-    "flows": {"flows", "tasks", "fedquad.learn", "fedquad.store", "fedquad.report", "core"},
+    "tasks": {"tasks", "fedquad.learn", "fedquad.store", "fedquad.exchange", "fedquad.report", "core"},
+    "flows": {"flows", "tasks", "fedquad.learn", "fedquad.store", "fedquad.exchange", "fedquad.report", "core"},
 }
 OURS = set(MAY_IMPORT) - {"core"} | {"fedquad"}
 ONLY_IN = {
@@ -40,6 +50,7 @@ ONLY_IN = {
     "peft": {"fedquad.learn"},
     "triton": {"fedquad_kernels", "fedquad.learn"},
     "matplotlib": {"fedquad.report"},
+    "fsspec": {"fedquad.exchange"},
 }
 CORE_MAY = {"numpy", "yaml"}  # yaml in spec_text alone
 
