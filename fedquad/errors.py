@@ -74,6 +74,12 @@ class ServiceError(FedquadError):
     exit_code = 12
 
 
+class ExchangeError(FedquadError):
+    """A content cannot be sent or had: its place is out of reach, or what lies there is missing, too large or another."""
+
+    exit_code = 13
+
+
 def shown(text: str, most: int = 200) -> str:
     """What was found, fit for a line: printable, and cut where it is long."""
     cut = text if len(text) <= most else f"{text[:most]}..."

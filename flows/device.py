@@ -17,10 +17,11 @@ from prefect.states import Completed, Failed
 from fedquad.onboard.channel import ask
 from fedquad.onboard.folder import DeviceFolder, own_folder
 from fedquad.errors import FedquadError
-from fedquad.exchange.exchange import Exchange, open_exchange
+from fedquad.exchange.exchange import Exchange
 from fedquad.store import files
+from tasks.exchange_url import opened
 
-EXCHANGE = "FEDQUAD_EXCHANGE"  # set by `fedquad device serve`, with the credentials of MLflow's client
+EXCHANGE = "FEDQUAD_EXCHANGE"  # set by `fedquad device serve`
 MOST_ADAPTER_BYTES = 2**31
 MOST_OPENING_BYTES = 2**20
 LEAST_MEASURED_BYTES = 10_000  # of a transfer that tells a bandwidth
@@ -53,7 +54,7 @@ async def device(
     """
     folder, began = own_folder(), time.time()
     try:
-        exchange = opened(scope)
+        exchange = opened(os.environ[EXCHANGE], scope)
         fetch(exchange, folder, opening, MOST_OPENING_BYTES)
         request: dict[str, Any] = {"op": "join", "opening": opening, "seconds": seconds}
         if assignment is None:
@@ -81,16 +82,6 @@ class Progress:
     def __call__(self, line: Mapping[str, Any]) -> None:
         self.first_step = self.first_step or time.time()
         get_run_logger().info("step %s of %s", line["step"], line["of"])
-
-
-def opened(scope: str) -> Exchange:
-    """The exchange that this device was started with."""
-    return open_exchange(
-        os.environ[EXCHANGE],
-        scope=scope,
-        user=os.environ.get("MLFLOW_TRACKING_USERNAME", ""),
-        password=os.environ.get("MLFLOW_TRACKING_PASSWORD", ""),
-    )
 
 
 def fetch(exchange: Exchange, folder: DeviceFolder, digest: str, most: int) -> float:

@@ -14,7 +14,8 @@ from fedquad.onboard import own_data
 from fedquad.onboard.folder import DeviceFolder, device_folder
 from fedquad.store.campaign import home
 from fedquad.store.servers import into, read_servers
-from flows import settings, stops
+from flows import settings
+from tasks.exchange_url import exchange_url
 
 DEFAULTS = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run waits that long for its device
@@ -52,7 +53,7 @@ def serve_device(asked: Serving) -> None:
     os.environ["FEDQUAD_EXCHANGE"] = exchange_url(asked.exchange)
     folder = device_folder(asked.name)
     folder.make()
-    with alone(folder), stops.as_interrupts():
+    with alone(folder):
         data = own_data.folder_of(asked.data, folder)
         described = describe_local(data, (), asked.label_column)
 
@@ -62,19 +63,9 @@ def serve_device(asked: Serving) -> None:
             folder, asked.pool, data, int(described["examples"]), tuple(described["labels"]), asked.model
         )
         print(f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it")
-        asyncio.run(device.serve())
-
-
-def exchange_url(exchange: str) -> str:
-    """The exchange's URL; `mlflow` is the tracking server's artifact proxy."""
-    if exchange != "mlflow":
-        return exchange
-    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not tracking.startswith(("http://", "https://")):
-        raise ServiceError(
-            f"the exchange is the MLflow server, but MLFLOW_TRACKING_URI is {tracking!r}; `fedquad up` starts one, or give an fsspec URL"
-        )
-    return f"mlflow+{tracking}"
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(device.serve())
+        print(f"{asked.name}: ended")
 
 
 @contextlib.contextmanager

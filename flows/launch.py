@@ -58,10 +58,11 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             flow = await asyncio.to_thread(_import_flow)
             if server is not None:
                 await asyncio.to_thread(server.wait)
-            await preparing
-            announce("ready", seconds=time.monotonic() - began, busy_seconds=pool.busy_seconds)
-            with prepare.current(session):
-                return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
+            async with session.held:
+                await preparing
+                announce("ready", seconds=time.monotonic() - began, busy_seconds=pool.busy_seconds)
+                with prepare.current(session):
+                    return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
         finally:
             announce("closed", busy_seconds=pool.busy_seconds)
             await pool.close()

@@ -7,6 +7,7 @@ trainer, started again when it ends; and the reports on the device itself, as ev
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -47,8 +48,12 @@ class Device:
     skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
 
     async def serve(self) -> None:
-        """Join, and stay."""
+        """Join, and stay until Ctrl-C, SIGTERM or SIGHUP."""
         os.environ[VARIABLE] = str(self.folder.path)
+        ours = asyncio.current_task()
+        assert ours is not None
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(stop, ours.cancel)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.keep_trainer())
             group.create_task(self.keep_worker())

@@ -41,7 +41,8 @@ def die_with_parent() -> None:
 class TemporaryServer:
     """A Prefect API on loopback; `url` is what PREFECT_API_URL has to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_events: bool = False) -> None:
+        self.keeps_events = keeps_events
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.password = f"campaign:{secrets.token_urlsafe(32)}"  # another one each time; who holds it owns the runs
@@ -57,7 +58,7 @@ class TemporaryServer:
             "PREFECT_UI_ENABLED": "0",
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
-            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": str(self.keeps_events).lower(),
             "PREFECT_SERVER_API_AUTH_STRING": self.password,
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url.removesuffix("/api"),
         }

@@ -46,8 +46,9 @@ async def opened(spec: CampaignSpec, name: str) -> AsyncIterator[Session]:
         try:
             await pool.start()
             session = Session(folder, spec, pool)
-            await prepare(session)
-            yield session
+            async with session.held:
+                await prepare(session)
+                yield session
         finally:
             await pool.close()
 
@@ -66,6 +67,11 @@ async def prepare(session: Session) -> None:
     """Load the model and the data, draw the fleet."""
     spec, pool = session.spec, session.pool
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
+    if spec.fleet.pools:
+        from tasks import office  # imports prefect
+
+        announce("loading", what="devices")
+        session.office = await session.held.enter_async_context(office.opened(session.folder, spec))
     announce("loading", what="data")
     session.data = await pool.do(jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=str(home() / "cache")))
     if session.data.get("note"):
@@ -86,8 +92,23 @@ async def prepare(session: Session) -> None:
     session.cost = cost_model(
         session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], inputs.profile_of(spec.cost)
     )
+    if session.office is not None:
+        await session.office.join(joining(session), spec.fleet.deadline_seconds)
     drawn = fleet.resolve(spec.fleet, discover.boards(), inputs.trace_of(spec.fleet))
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
+
+
+def joining(session: Session) -> jobs.Join:
+    """What a real device has to load."""
+    spec = session.spec
+    return jobs.Join(
+        model=spec.model,
+        data=spec.data,
+        labels=session.office.labels(),
+        greatest_rank=session.opening.greatest_rank,
+        training=spec.training,
+        backbone=session.layout.digest,
+    )
 
 
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
@@ -122,11 +143,11 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
 
 def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
     """The fleet as specified: simulated on this machine, or behind Prefect's work pools."""
-    if not drawn.spec.pools:
+    if session.office is None:
         return SimulatedFleet(drawn, session.cost, session.pool, seed)
     from tasks.work_pool_fleet import WorkPoolFleet  # imports prefect
 
-    return WorkPoolFleet(drawn, session.cost, session.opening, seed)
+    return WorkPoolFleet(drawn, session.cost, session.office, seed)
 
 
 def open_arm(session: Session, label: str, seed: int) -> Arm:

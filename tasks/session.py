@@ -6,6 +6,7 @@ Plain classes, not records: Prefect looks into every dataclass, list and dict th
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from fedquad.types import Adapter, ModelLayout, ServerState
 from tasks.fleet import DeviceFleet
 
 if TYPE_CHECKING:
+    from tasks.office import Office  # imports prefect
     from tasks.track import Tracker  # imports prefect, which a session is prepared without
 
 
@@ -36,6 +38,8 @@ class Session:
         self.spec = spec
         self.pool = pool
         self.tracker: Tracker
+        self.held = AsyncExitStack()  # what ends with the session: the way to real devices
+        self.office: Office | None = None  # of a fleet with real devices
         self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel

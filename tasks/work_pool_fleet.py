@@ -6,96 +6,34 @@ crashed is sent once more. What a device answers is read through the gate like a
 """
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import TaskRunContext
 
 from fedquad.errors import FedquadError, ServiceError
-from fedquad.exchange.exchange import Exchange
 from fedquad.fleets import fleet, reported
-from fedquad.fleets.reported import Reported
-from fedquad.learn.jobs import Join, to_json
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
 from tasks import joined
-from tasks.device_runs import DeviceRuns
 from tasks.fleet import Answer, Job
-from tasks.joined import Roster, Who
+from tasks.joined import Who
+from tasks.office import LOOK_SECONDS, Office
 from tasks.progress import announce
 from tasks.simulated_fleet import failed_answer
 
-LOOK_SECONDS = 1.0
 LISTEN_SECONDS = 10.0  # how often a round in which devices train asks who is still there
 MOST_ANSWER_BYTES = 2**22
 ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3})")
 STATUS = ("flops", "memory_bandwidth", "upload_bandwidth", "download_bandwidth", "training_watts", "idle_watts", "radio_watts")
-
-
-@dataclass(slots=True)
-class Office:
-    """What all fleets of a campaign share: who its devices are, the way to them, what they have loaded."""
-
-    runs: DeviceRuns
-    exchange: Exchange
-    scope: str
-    roster: Roster
-    opening: str = ""
-    backbone: str = ""
-    heard: dict[Who, Reported] = field(default_factory=dict)
-
-    @property
-    def client(self) -> PrefectClient:
-        return self.runs.client
-
-    async def listen(self) -> None:
-        """Hear what the devices say of themselves."""
-        self.heard = await joined.reports(self.client, self.roster.real().values())
-
-    def why_absent(self, who: Who) -> str:
-        """Why a device cannot be asked; empty where it can."""
-        said = self.heard.get(who)
-        if said is None:
-            return f"it has not reported within {joined.AGE_SECONDS:.0f} s"
-        if said.opened == self.opening and said.problem:
-            return said.problem
-        return ""
-
-    async def join(self, job: Join, deadline: float) -> None:
-        """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
-        content = json.dumps(to_json(job), sort_keys=True).encode()
-        self.opening, self.backbone = await asyncio.to_thread(self.exchange.put, content), job.backbone
-        await self.runs.end_left()
-        waiting: dict[UUID, str] = {}
-        for device, (pool, name) in self.roster.real().items():
-            parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
-            key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
-            waiting[(await self.runs.create(pool, name, parameters, key, None)).id] = name
-        end = time.monotonic() + deadline
-        while waiting and time.monotonic() < end:
-            await asyncio.sleep(LOOK_SECONDS)
-            for run_id, run in (await self.runs.look(waiting)).items():
-                if run.state is not None and run.state.is_final():
-                    name = waiting.pop(run_id)
-                    if not run.state.is_completed():
-                        announce("notice", message=f"{name} cannot take part: {run.state.message or run.state.name}")
-        for run_id, name in waiting.items():
-            announce("notice", message=f"{name} has not loaded the model within {deadline:g} s")
-            self.runs.end(run_id, "not joined in time")
-
-    async def close(self) -> None:
-        await self.runs.close()
-        await asyncio.to_thread(self.exchange.clear)
 
 
 @dataclass(slots=True)

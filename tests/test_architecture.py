@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WINGS = ("fedquad.learn", "fedquad.store", "fedquad.device", "fedquad.report", "fedquad.onboard", "fedquad.cli")
+WINGS = ("fedquad.learn", "fedquad.store", "fedquad.exchange", "fedquad.device", "fedquad.report", "fedquad.onboard", "fedquad.cli")
 LEAVES = WINGS[:-2]  # wings that import nothing but the core, and the kernels
 EVERYWHERE = ("__future__",)
 
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "core": {"core"},
     "fedquad.learn": {"fedquad.learn", "core", "fedquad_kernels"},
     "fedquad.store": {"fedquad.store", "core"},
+    "fedquad.exchange": {"fedquad.exchange", "core"},
     "fedquad.device": {"fedquad.device", "core"},
     "fedquad.report": {"fedquad.report", "core"},
     "fedquad.onboard": {"fedquad.onboard", "fedquad.device", "fedquad.learn", "fedquad.store", "core"},
@@ -43,6 +44,7 @@ ONLY_IN = {
     "peft": {"fedquad.learn"},
     "triton": {"fedquad_kernels", "fedquad.learn"},
     "matplotlib": {"fedquad.report"},
+    "fsspec": {"fedquad.exchange"},
 }
 CORE_MAY = {"numpy", "yaml"}  # yaml in spec_text alone
 

@@ -15,6 +15,7 @@ ON_A_DEVICE = [
     *sorted((ROOT / "fedquad" / "strategies").rglob("*.py")),
     *sorted((ROOT / "fedquad" / "device").rglob("*.py")),
     *sorted((ROOT / "fedquad" / "learn").rglob("*.py")),
+    *sorted((ROOT / "fedquad" / "exchange").rglob("*.py")),
     *sorted((ROOT / "kernels").rglob("*.py")),
 ]
 AFTER_3_10 = {
@@ -29,9 +30,10 @@ NOT_THERE = ("prefect", "mlflow", "pydantic", "typer")
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-import fedquad.learn
-for found in pkgutil.walk_packages(fedquad.learn.__path__, "fedquad.learn."):
-    importlib.import_module(found.name)
+import fedquad.exchange, fedquad.learn
+for wing in (fedquad.learn, fedquad.exchange):
+    for found in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
+        importlib.import_module(found.name)
 """
 # A device's whole round on the embedded backbone, as a worker does it.
 A_ROUND = """

@@ -1,0 +1,104 @@
+"""The devices of a real fleet as a campaign knows them: who they are, the way to them, what they have loaded."""
+
+import asyncio
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+
+from fedquad.errors import ServiceError
+from fedquad.exchange.exchange import Exchange
+from fedquad.fleets.reported import Reported
+from fedquad.learn.jobs import Join, to_json
+from fedquad.spec import CampaignSpec
+from fedquad.store.campaign import CampaignFolder
+from tasks import exchange_url, joined
+from tasks.device_runs import DeviceRuns
+from tasks.joined import Roster, Who
+from tasks.progress import announce
+
+LOOK_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def opened(folder: CampaignFolder, spec: CampaignSpec) -> AsyncIterator["Office"]:
+    """Wait for the devices of the campaign's work pools, and hold the way to them open."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise ServiceError(
+            "fleet.pools names work pools, and devices join those on a server that stays: `fedquad up` starts one, or set PREFECT_API_URL"
+        )
+    async with get_client() as client:
+        roster, heard = await joined.gather(client, folder, spec.fleet)
+        scope = f"c-{hashlib.sha256(f'{socket.gethostname()}:{folder.path}'.encode()).hexdigest()[:12]}"
+        exchange = exchange_url.opened(exchange_url.exchange_url(spec.fleet.exchange), scope)
+        office = Office(DeviceRuns(client, scope), exchange, scope, roster, heard=heard)
+        try:
+            yield office
+        finally:
+            await office.close()
+
+
+@dataclass(slots=True)
+class Office:
+    """What all fleets of a campaign share: who its devices are, the way to them, what they have loaded."""
+
+    runs: DeviceRuns
+    exchange: Exchange
+    scope: str
+    roster: Roster
+    opening: str = ""
+    backbone: str = ""
+    heard: dict[Who, Reported] = field(default_factory=dict)
+
+    @property
+    def client(self) -> PrefectClient:
+        return self.runs.client
+
+    def labels(self) -> tuple[str, ...]:
+        return tuple(sorted({l for r in self.heard.values() for l in r.labels}))
+
+    async def listen(self) -> None:
+        """Hear what the devices say of themselves."""
+        self.heard = await joined.reports(self.client, self.roster.real().values())
+
+    def why_absent(self, who: Who) -> str:
+        """Why a device cannot be asked; empty where it can."""
+        said = self.heard.get(who)
+        if said is None:
+            return f"it has not reported within {joined.AGE_SECONDS:.0f} s"
+        if said.opened == self.opening and said.problem:
+            return said.problem
+        return ""
+
+    async def join(self, job: Join, deadline: float) -> None:
+        """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
+        content = json.dumps(to_json(job), sort_keys=True).encode()
+        self.opening, self.backbone = await asyncio.to_thread(self.exchange.put, content), job.backbone
+        await self.runs.end_left()
+        waiting: dict[UUID, str] = {}
+        for device, (pool, name) in self.roster.real().items():
+            parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
+            key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
+            waiting[(await self.runs.create(pool, name, parameters, key, None)).id] = name
+        end = time.monotonic() + deadline
+        while waiting and time.monotonic() < end:
+            await asyncio.sleep(LOOK_SECONDS)
+            for run_id, run in (await self.runs.look(waiting)).items():
+                if run.state is not None and run.state.is_final():
+                    name = waiting.pop(run_id)
+                    if not run.state.is_completed():
+                        announce("notice", message=f"{name} cannot take part: {run.state.message or run.state.name}")
+        for run_id, name in waiting.items():
+            announce("notice", message=f"{name} has not loaded the model within {deadline:g} s")
+            self.runs.end(run_id, "not joined in time")
+
+    async def close(self) -> None:
+        await self.runs.close()
+        await asyncio.to_thread(self.exchange.clear)
