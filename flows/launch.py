@@ -54,8 +54,11 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
                 os.environ["PREFECT_API_AUTH_STRING"] = server.password
             await pool.start()
             session = Session(folder, spec, pool)
+            importing = asyncio.create_task(asyncio.to_thread(_import_flow))
+            if spec.fleet.pools:  # preparing imports prefect too then, and two threads must not at once
+                await importing
             preparing = asyncio.create_task(prepare.prepare(session))
-            flow = await asyncio.to_thread(_import_flow)
+            flow = await importing
             if server is not None:
                 await asyncio.to_thread(server.wait)
             async with session.held:

@@ -116,7 +116,7 @@ class Device:
                     await self.tell()
                     told, due = noted, loop.time() + REPORT_SECONDS
                 except Exception as error:
-                    log.warning("the status could not be sent (%s)", type(error).__name__)
+                    log.warning("the status could not be sent (%s: %s)", type(error).__name__, error)
                     await asyncio.sleep(AGAIN_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import numpy as np
 from prefect.client.orchestration import PrefectClient, get_client
 
 from fedquad.errors import ServiceError
@@ -23,6 +24,7 @@ from tasks import exchange_url, joined
 from tasks.device_runs import DeviceRuns
 from tasks.joined import Roster, Who
 from tasks.progress import announce
+from fedquad.types import Ints
 
 LOOK_SECONDS = 1.0
 
@@ -63,6 +65,12 @@ class Office:
 
     def labels(self) -> tuple[str, ...]:
         return tuple(sorted({l for r in self.heard.values() for l in r.labels}))
+
+    def rows(self) -> tuple[Ints, ...]:
+        """Whose the examples of all devices together are, device by device; their number is all that is known of them here."""
+        counts = [report.examples if report is not None else 0 for report in self.roster.of(self.heard)]
+        ends = np.cumsum([0, *counts])
+        return tuple(np.arange(start, end, dtype=np.int64) for start, end in zip(ends, ends[1:]))
 
     async def listen(self) -> None:
         """Hear what the devices say of themselves."""
