@@ -209,6 +209,7 @@ class FleetSpec:
         "Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict
     )
     join_seconds: float = about("How long a campaign waits for the devices of its work pools to be there.", 120.0)
+    status_seconds: float = about("A real device whose last report is older than this is absent.", 60.0)
     exchange: str = about(
         "Where adapters pass between machines: `mlflow`, the tracking server's artifacts, or an fsspec URL.", "mlflow"
     )
@@ -234,6 +235,7 @@ class FleetSpec:
         require(0 <= self.dropout < 1, "fleet.dropout", self.dropout, "it is a probability below 1")
         require(0 <= self.jitter < 1, "fleet.jitter", self.jitter, "it lies in [0, 1)")
         require(self.join_seconds >= 0, "fleet.join_seconds", self.join_seconds, "it is not negative")
+        require(self.status_seconds > 0, "fleet.status_seconds", self.status_seconds, "it is positive")
         require(self.deadline_seconds > 0, "fleet.deadline_seconds", self.deadline_seconds, "it is positive")
         require(
             0 <= self.suspend_rounds <= MOST_ROUNDS,

@@ -36,6 +36,7 @@ class Serving:
     exchange: str = "mlflow"
     model: str = ""
     label_column: str = "label"
+    own_trainer: bool = True
 
 
 def serve_device(asked: Serving) -> None:
@@ -60,7 +61,7 @@ def serve_device(asked: Serving) -> None:
         from flows.serve import Device
 
         device = Device(
-            folder, asked.pool, data, int(described["examples"]), tuple(described["labels"]), asked.model
+            folder, asked.pool, data, int(described["examples"]), tuple(described["labels"]), asked.model, asked.own_trainer
         )
         print(f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it")
         with contextlib.suppress(asyncio.CancelledError):

@@ -45,6 +45,7 @@ class Device:
     examples: int
     labels: tuple[str, ...]
     model: str = ""
+    own_trainer: bool = True
     skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
 
     async def serve(self) -> None:
@@ -55,7 +56,8 @@ class Device:
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(stop, ours.cancel)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.keep_trainer())
+            if self.own_trainer:
+                group.create_task(self.keep_trainer())
             group.create_task(self.keep_worker())
             group.create_task(self.keep_reporting())
 

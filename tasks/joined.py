@@ -1,6 +1,6 @@
 """Which real devices are there, and who of them is device i.
 
-Devices report by events (flows/serve.py); the latest of each within AGE_SECONDS counts, and one that has been silent for longer is
+Devices report by events (flows/serve.py); the latest of each within `fleet.status_seconds` counts, and one that has been silent for longer is
 not there. Of the devices of a board's pool, the first by name are that board's; a campaign writes down who they were, so that going
 on with it finds the same.
 """
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
 STATUS = "fedquad.device.status"
-AGE_SECONDS = 60.0
 WAIT_SECONDS = 1.0
 MOST_PAGES = 200
 ROSTER = "devices.json"
@@ -45,7 +44,7 @@ class Roster:
         return [reports.get(who) for who in self.places]
 
 
-async def reports(client: "PrefectClient", wanted: Iterable[Who] = (), age: float = AGE_SECONDS) -> dict[Who, Reported]:
+async def reports(client: "PrefectClient", age: float, wanted: Iterable[Who] = ()) -> dict[Who, Reported]:
     """The latest report of every device, in one query where all that are wanted are on its first page."""
     from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder
 
@@ -77,7 +76,7 @@ async def gather(client: "PrefectClient", folder: CampaignFolder, spec: FleetSpe
     roster = _written(folder, spec)
     end = time.monotonic() + spec.join_seconds
     while True:
-        there = await reports(client)
+        there = await reports(client, spec.status_seconds)
         chosen = roster or _first_by_name(spec, there)
         missing = [who for who in chosen.places if who[0] and who not in there]
         if not missing or time.monotonic() > end:

@@ -40,7 +40,7 @@ async def opened(folder: CampaignFolder, spec: CampaignSpec) -> AsyncIterator["O
         roster, heard = await joined.gather(client, folder, spec.fleet)
         scope = f"c-{hashlib.sha256(f'{socket.gethostname()}:{folder.path}'.encode()).hexdigest()[:12]}"
         exchange = exchange_url.opened(exchange_url.exchange_url(spec.fleet.exchange), scope)
-        office = Office(DeviceRuns(client, scope), exchange, scope, roster, heard=heard)
+        office = Office(DeviceRuns(client, scope), exchange, scope, roster, spec.fleet.status_seconds, heard=heard)
         try:
             yield office
         finally:
@@ -55,6 +55,7 @@ class Office:
     exchange: Exchange
     scope: str
     roster: Roster
+    status_seconds: float  # the age of a report that still counts
     opening: str = ""
     backbone: str = ""
     heard: dict[Who, Reported] = field(default_factory=dict)
@@ -74,13 +75,13 @@ class Office:
 
     async def listen(self) -> None:
         """Hear what the devices say of themselves."""
-        self.heard = await joined.reports(self.client, self.roster.real().values())
+        self.heard = await joined.reports(self.client, self.status_seconds, self.roster.real().values())
 
     def why_absent(self, who: Who) -> str:
         """Why a device cannot be asked; empty where it can."""
         said = self.heard.get(who)
         if said is None:
-            return f"it has not reported within {joined.AGE_SECONDS:.0f} s"
+            return f"it has not reported within {self.status_seconds:.0f} s"
         if said.opened == self.opening and said.problem:
             return said.problem
         return ""

@@ -23,7 +23,6 @@ from fedquad.fleets import fleet, reported
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
-from tasks import joined
 from tasks.fleet import Answer, Job
 from tasks.joined import Who
 from tasks.office import LOOK_SECONDS, Office
@@ -120,7 +119,7 @@ class WorkPoolFleet:
                     continue
                 answers.append(await self._answer(one, run))
             elif one.who not in self.office.heard:
-                answers.append(self._lost(one, run, f"it fell silent: no report for {joined.AGE_SECONDS:.0f} s"))
+                answers.append(self._lost(one, run, f"it fell silent: no report for {self.drawn.spec.status_seconds:.0f} s"))
             else:
                 continue
             del sent[run_id]

@@ -46,6 +46,9 @@ def serve(
     ] = "mlflow",
     model: Model = "",
     label_column: Labels = "label",
+    own_trainer: Annotated[
+        bool, typer.Option("--trainer/--no-trainer", help="Start the resident trainer too, or wait for `fedquad device trainer`.")
+    ] = True,
 ) -> None:
     """Be a device: join a pool, keep model and data loaded, report, train, until Ctrl-C."""
     from flows.join import Serving, serve_device
@@ -53,7 +56,7 @@ def serve(
     serve_device(
         Serving(
             pool=pool, name=name, data=data, server=server, credentials=credentials, exchange=exchange, model=model,
-            label_column=label_column,
+            label_column=label_column, own_trainer=own_trainer,
         )
     )  # fmt: skip
 
