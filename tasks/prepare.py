@@ -20,7 +20,7 @@ from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.prefix import remembered
 from fedquad.rounds.strategy import Strategy, World
-from fedquad.spec import ArmSpec, CampaignSpec, DataSpec
+from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.store import inputs, progress
 from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
@@ -103,7 +103,7 @@ def joining(session: Session) -> jobs.Join:
     spec = session.spec
     return jobs.Join(
         model=spec.model,
-        data=DataSpec(name="x", text_columns=("premise","hypothesis"), label_column="label", partition="iid"),
+        data=spec.data,
         labels=session.office.labels(),
         greatest_rank=session.opening.greatest_rank,
         training=spec.training,
@@ -115,7 +115,7 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     """The split, the master adapter and the fleet of one seed, with their digests."""
     spec, layout = session.spec, session.layout
     labels, groups = tokens.read_labels(Path(session.data["splits"]["train"]["path"]))
-    rows = session.office.rows() if session.office is not None else partition(
+    rows = partition(
         labels,
         len(drawn),
         kind=spec.data.partition,
