@@ -65,13 +65,13 @@ class Office:
         return self.runs.client
 
     def labels(self) -> tuple[str, ...]:
-        return tuple(sorted({l for r in self.heard.values() for l in r.labels}))
+        """The labels of all real devices together."""
+        return tuple(sorted({label for report in self.heard.values() for label in report.labels}))
 
-    def rows(self) -> tuple[Ints, ...]:
-        """Whose the examples of all devices together are, device by device; their number is all that is known of them here."""
-        counts = [report.examples if report is not None else 0 for report in self.roster.of(self.heard)]
-        ends = np.cumsum([0, *counts])
-        return tuple(np.arange(start, end, dtype=np.int64) for start, end in zip(ends, ends[1:]))
+    def examples(self) -> Ints:
+        """How many examples lie on each device; 0 where one is simulated or not there."""
+        found = self.roster.of(self.heard)
+        return np.array([report.examples if report is not None else 0 for report in found], dtype=np.int64)
 
     async def listen(self) -> None:
         """Hear what the devices say of themselves."""

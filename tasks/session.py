@@ -40,6 +40,7 @@ class Session:
         self.tracker: Tracker
         self.held = AsyncExitStack()  # what ends with the session: the way to real devices
         self.office: Office | None = None  # of a fleet with real devices
+        self.labels: tuple[str, ...] = ()  # that those said their examples have
         self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel

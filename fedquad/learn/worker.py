@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save
 
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
-from fedquad.learn import jobs, tokens
+from fedquad.learn import jobs, local, tokens
 from fedquad.learn.jobs import Evaluate, Job, Join, Open, Prepare, Train
 from fedquad.rounds import adapters
 from fedquad.types import Adapter, Ints
@@ -48,7 +48,7 @@ class Worker:
         """Carry out a job of any kind."""
         match job:
             case Prepare():
-                return tokens.prepare(job.data, job.model, job.seed, Path(job.cache))
+                return self.prepare(job)
             case Open():
                 return self.open(job)
             case Train():
@@ -57,6 +57,12 @@ class Worker:
                 return self.evaluate(job)
             case Join():
                 raise DeviceError("a device joins a campaign through its resident trainer (fedquad/onboard/trainer.py)")
+
+    def prepare(self, job: Prepare) -> Answer:
+        cache = Path(job.cache)
+        if job.data.partition == "local":
+            return local.prepare(job.data, job.model, job.seed, cache, job.folders, job.labels)
+        return tokens.prepare(job.data, job.model, job.seed, cache)
 
     def open(self, job: Open) -> Answer:
         import torch
