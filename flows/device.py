@@ -14,10 +14,10 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from fedquad.onboard.channel import ask
-from fedquad.onboard.folder import DeviceFolder, own_folder
 from fedquad.errors import FedquadError
 from fedquad.exchange.exchange import Exchange
+from fedquad.onboard.channel import ask
+from fedquad.onboard.folder import DeviceFolder, own_folder
 from fedquad.store import files
 from tasks.exchange_url import opened
 

@@ -61,9 +61,17 @@ def serve_device(asked: Serving) -> None:
         from flows.serve import Device
 
         device = Device(
-            folder, asked.pool, data, int(described["examples"]), tuple(described["labels"]), asked.model, asked.own_trainer
+            folder,
+            asked.pool,
+            data,
+            int(described["examples"]),
+            tuple(described["labels"]),
+            asked.model,
+            asked.own_trainer,
         )
-        print(f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it")
+        print(
+            f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it"
+        )
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(device.serve())
         print(f"{asked.name}: ended")

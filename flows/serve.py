@@ -22,9 +22,9 @@ from prefect.events import Event
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from fedquad.device.board import read_board
+from fedquad.errors import ServiceError
 from fedquad.onboard.folder import VARIABLE, DeviceFolder
 from fedquad.onboard.report import report
-from fedquad.errors import ServiceError
 from flows.provision import our_version
 from flows.worker import FedquadWorker
 
@@ -93,7 +93,9 @@ class Device:
                 )
                 await worker.start(printer=log.info)
             except ObjectNotFound:
-                raise ServiceError(f"there is no work pool {self.pool!r} on the server; `fedquad up` makes them") from None
+                raise ServiceError(
+                    f"there is no work pool {self.pool!r} on the server; `fedquad up` makes them"
+                ) from None
             except Exception as error:  # whatever HTTP client and Prefect raise while a server is away
                 log.warning("the server cannot be reached (%s); trying again", type(error).__name__)
             await asyncio.sleep(AGAIN_SECONDS)
@@ -127,12 +129,15 @@ class Device:
         said = report(
             self.folder, self.pool, our_version(), await asyncio.to_thread(read_board), self.examples, self.labels
         )
-        event = Event(
-            occurred=datetime.now(timezone.utc) + self.skew,
-            event=STATUS,
-            resource={"prefect.resource.id": f"fedquad.device.{self.pool}.{self.folder.name}", "prefect.resource.name": self.folder.name},
-            payload=said,
-        )  # fmt: skip
+        resource = f"fedquad.device.{self.pool}.{self.folder.name}"
+        event = Event.model_validate(
+            {
+                "occurred": datetime.now(timezone.utc) + self.skew,
+                "event": STATUS,
+                "resource": {"prefect.resource.id": resource, "prefect.resource.name": self.folder.name},
+                "payload": said,
+            }
+        )
         async with get_client() as client:
             answer = await client.request("POST", "/events", json=[event.model_dump(mode="json")])
         with suppress(TypeError, ValueError):

@@ -33,7 +33,9 @@ class DeviceRuns:
         self._deployments: dict[str, UUID] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def create(self, pool: str, queue: str, parameters: Mapping[str, Any], key: str, parent: UUID | None) -> FlowRun:
+    async def create(
+        self, pool: str, queue: str, parameters: Mapping[str, Any], key: str, parent: UUID | None
+    ) -> FlowRun:
         """Put a run into a device's queue; the same key finds the run that is there already."""
         if pool not in self._deployments:
             self._deployments[pool] = (await self.client.read_deployment_by_name(f"device/{pool}")).id

@@ -8,16 +8,18 @@ on with it finds the same.
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from fedquad import wire
 from fedquad.fleets import reported
 from fedquad.fleets.reported import Reported
 from fedquad.rounds.unpack import Refused
 from fedquad.spec import FleetSpec
 from fedquad.store import files
 from fedquad.store.campaign import CampaignFolder
+from fedquad.store.shape import typed
 from tasks.progress import announce
 
 if TYPE_CHECKING:
@@ -27,15 +29,20 @@ STATUS = "fedquad.device.status"
 WAIT_SECONDS = 1.0
 MOST_PAGES = 200
 ROSTER = "devices.json"
+SHAPE = {"places": [[str]], "examples": [int], "labels": [str]}
 
 Who = tuple[str, str]  # pool, name
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """For every device of the fleet its pool and name: both empty where it is simulated, the name where nobody came."""
+    """Who a campaign's devices are, and what they had when it began."""
 
-    places: tuple[Who, ...]
+    places: tuple[
+        Who, ...
+    ]  # pool and name of every device: both empty where it is simulated, the name where nobody came
+    examples: tuple[int, ...]  # of each; 0 where it is simulated
+    labels: tuple[str, ...]  # of all real devices together
 
     def real(self) -> dict[int, Who]:
         return {device: who for device, who in enumerate(self.places) if who[1]}
@@ -46,13 +53,15 @@ class Roster:
 
 async def reports(client: "PrefectClient", age: float, wanted: Iterable[Who] = ()) -> dict[Who, Reported]:
     """The latest report of every device, in one query where all that are wanted are on its first page."""
-    from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder
+    from prefect.events.filters import EventFilter
 
     now = datetime.now(timezone.utc)
-    asked = EventFilter(
-        occurred=EventOccurredFilter(since=now - timedelta(seconds=age), until=now + timedelta(seconds=age)),
-        event=EventNameFilter(name=[STATUS]),
-        order=EventOrder.DESC,
+    asked = EventFilter.model_validate(
+        {
+            "occurred": {"since": now - timedelta(seconds=age), "until": now + timedelta(seconds=age)},
+            "event": {"name": [STATUS]},
+            "order": "DESC",
+        }
     )
     missing, found = set(wanted), dict[Who, Reported]()
     page: Any = await client.read_events(asked, limit=50)
@@ -71,31 +80,46 @@ async def reports(client: "PrefectClient", age: float, wanted: Iterable[Who] = (
     return found
 
 
-async def gather(client: "PrefectClient", folder: CampaignFolder, spec: FleetSpec) -> tuple[Roster, dict[Who, Reported]]:
+async def gather(
+    client: "PrefectClient", folder: CampaignFolder, spec: FleetSpec
+) -> tuple[Roster, dict[Who, Reported]]:
     """Who takes part: those written down, else, of those who join within `join_seconds`, the first by name."""
-    roster = _written(folder, spec)
+    written = _written(folder, spec)
     end = time.monotonic() + spec.join_seconds
     while True:
         there = await reports(client, spec.status_seconds)
-        chosen = roster or _first_by_name(spec, there)
-        missing = [who for who in chosen.places if who[0] and who not in there]
+        places = written.places if written else first_by_name(spec, there)
+        missing = [who for who in places if who[0] and who not in there]
         if not missing or time.monotonic() > end:
             break
         await asyncio.sleep(WAIT_SECONDS)
     if missing:
         names = ", ".join(sorted({f"{name or 'a device'} of {pool}" for pool, name in missing}))
-        announce("notice", message=f"{len(missing)} devices did not join within {spec.join_seconds:g} s, and are absent: {names}")
-    files.write_json(folder.path / ROSTER, [list(who) for who in chosen.places])
-    return chosen, there
+        announce(
+            "notice",
+            message=f"{len(missing)} devices did not join within {spec.join_seconds:g} s, and are absent: {names}",
+        )
+    if written:
+        return written, there
+    joined = [there.get(who) for who in places]
+    roster = Roster(
+        places,
+        tuple(report.examples if report else 0 for report in joined),
+        tuple(sorted({label for report in joined if report for label in report.labels})),
+    )
+    if any(joined):
+        files.write_json(folder.path / ROSTER, asdict(roster))
+    return roster, there
 
 
-def _first_by_name(spec: FleetSpec, there: Iterable[Who]) -> Roster:
+def first_by_name(spec: FleetSpec, there: Iterable[Who]) -> tuple[Who, ...]:
+    """Of a pool's devices the first by name are its board's; a place stays empty where fewer came."""
     places: list[Who] = []
     for board, count in spec.boards.items():
         pool = spec.pools.get(board, "")
         names = sorted(name for of, name in there if of == pool)[:count] if pool else []
         places += [(pool, name) for name in names] + [(pool, "")] * (count - len(names))
-    return Roster(tuple(places))
+    return tuple(places)
 
 
 def _written(folder: CampaignFolder, spec: FleetSpec) -> Roster | None:
@@ -103,6 +127,5 @@ def _written(folder: CampaignFolder, spec: FleetSpec) -> Roster | None:
     path = folder.path / ROSTER
     if not path.is_file():
         return None
-    found = files.read_json(path)
-    places = tuple((str(pool), str(name)) for pool, name in found)
-    return Roster(places) if len(places) == spec.size and any(name for _, name in places) else None
+    found = wire.from_json(Roster, typed(files.read_json(path), SHAPE, path))
+    return found if len(found.places) == len(found.examples) == spec.size else None

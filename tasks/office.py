@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import numpy as np
 from prefect.client.orchestration import PrefectClient, get_client
 
 from fedquad.errors import ServiceError
@@ -24,7 +23,6 @@ from tasks import exchange_url, joined
 from tasks.device_runs import DeviceRuns
 from tasks.joined import Roster, Who
 from tasks.progress import announce
-from fedquad.types import Ints
 
 LOOK_SECONDS = 1.0
 
@@ -64,15 +62,6 @@ class Office:
     def client(self) -> PrefectClient:
         return self.runs.client
 
-    def labels(self) -> tuple[str, ...]:
-        """The labels of all real devices together."""
-        return tuple(sorted({label for report in self.heard.values() for label in report.labels}))
-
-    def examples(self) -> Ints:
-        """How many examples lie on each device; 0 where one is simulated or not there."""
-        found = self.roster.of(self.heard)
-        return np.array([report.examples if report is not None else 0 for report in found], dtype=np.int64)
-
     async def listen(self) -> None:
         """Hear what the devices say of themselves."""
         self.heard = await joined.reports(self.client, self.status_seconds, self.roster.real().values())
@@ -92,7 +81,7 @@ class Office:
         self.opening, self.backbone = await asyncio.to_thread(self.exchange.put, content), job.backbone
         await self.runs.end_left()
         waiting: dict[UUID, str] = {}
-        for device, (pool, name) in self.roster.real().items():
+        for pool, name in self.roster.real().values():
             parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
             key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
             waiting[(await self.runs.create(pool, name, parameters, key, None)).id] = name

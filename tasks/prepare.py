@@ -72,7 +72,7 @@ async def prepare(session: Session) -> None:
 
         announce("loading", what="devices")
         session.office = await session.held.enter_async_context(office.opened(session.folder, spec))
-        session.labels = session.office.labels()
+        session.labels = session.office.roster.labels
     announce("loading", what="data")
     session.data = await pool.do(preparing(session))
     if session.data.get("note"):
@@ -129,7 +129,7 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     if session.office is not None:  # what lies on real devices is known by its number alone
-        examples += session.office.examples()
+        examples += np.array(session.office.roster.examples, dtype=np.int64)
         split = adapters.tensors_digest({str(device): one for device, one in enumerate(own(examples.tolist()))})
     path = home() / "cache" / "shards" / f"{adapters.tensors_digest(shards)[:16]}.safetensors"
     inputs.keep(path, shards, adapters.tensors_digest(shards))

@@ -32,7 +32,15 @@ from tasks.simulated_fleet import failed_answer
 LISTEN_SECONDS = 10.0  # how often a round in which devices train asks who is still there
 MOST_ANSWER_BYTES = 2**22
 ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3})")
-STATUS = ("flops", "memory_bandwidth", "upload_bandwidth", "download_bandwidth", "training_watts", "idle_watts", "radio_watts")
+STATUS = (
+    "flops",
+    "memory_bandwidth",
+    "upload_bandwidth",
+    "download_bandwidth",
+    "training_watts",
+    "idle_watts",
+    "radio_watts",
+)
 
 
 @dataclass(slots=True)
@@ -119,7 +127,9 @@ class WorkPoolFleet:
                     continue
                 answers.append(await self._answer(one, run))
             elif one.who not in self.office.heard:
-                answers.append(self._lost(one, run, f"it fell silent: no report for {self.drawn.spec.status_seconds:.0f} s"))
+                answers.append(
+                    self._lost(one, run, f"it fell silent: no report for {self.drawn.spec.status_seconds:.0f} s")
+                )
             else:
                 continue
             del sent[run_id]

@@ -1,6 +1,6 @@
 """A device's trainer that trains for real and then, in rounds named by a script, does what it must not; for tests.
 
-    python tests/odd_trainer.py FOLDER DATA '{"2": "nan", "3": "truncated", "4": "slow"}'
+python tests/odd_trainer.py FOLDER DATA '{"2": "nan", "3": "truncated", "4": "slow"}'
 """
 
 import json

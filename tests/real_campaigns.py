@@ -49,7 +49,7 @@ def fedquad(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     command = [*prefix, PROGRAM, *arguments]
-    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=400)
 
 
 def summary(answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:

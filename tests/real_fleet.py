@@ -15,7 +15,11 @@ from real_campaigns import PROGRAM
 
 from fedquad.onboard.own_data import rows
 
-BOARDS = {"jetson-tx2": "jetson-tx2", "jetson-xavier-nx": "jetson-nx", "jetson-agx-xavier": "jetson-agx"}  # board -> pool
+BOARDS = {
+    "jetson-tx2": "jetson-tx2",
+    "jetson-xavier-nx": "jetson-nx",
+    "jetson-agx-xavier": "jetson-agx",
+}  # board -> pool
 SPEC = """\
 data: {name: mini-nli, partition: local, source: SOURCE, text_columns: [premise, hypothesis], label_column: label}
 fleet: {boards: BOARDS, pools: POOLS, exchange: EXCHANGE, deadline_seconds: 120, join_seconds: 90}
@@ -55,7 +59,12 @@ class RealFleet:
         log = open(self.office.folder / f"{name}.log", "ab")  # noqa: SIM115
         command = [PROGRAM, "device", "serve", "--pool", BOARDS[board], "--name", name, "--data", str(data), "--exchange", str(self.exchange)]  # fmt: skip
         process = subprocess.Popen(
-            command, env={**self.office.env, **more}, cwd=self.office.folder, stdout=log, stderr=log, start_new_session=True
+            command,
+            env={**self.office.env, **more},
+            cwd=self.office.folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         self.served[name] = process
         self.boards.setdefault(board, []).append(name)

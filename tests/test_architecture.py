@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WINGS = ("fedquad.learn", "fedquad.store", "fedquad.exchange", "fedquad.device", "fedquad.report", "fedquad.onboard", "fedquad.cli")
+WINGS = (
+    "fedquad.learn",
+    "fedquad.store",
+    "fedquad.exchange",
+    "fedquad.device",
+    "fedquad.report",
+    "fedquad.onboard",
+    "fedquad.cli",
+)
 LEAVES = WINGS[:-2]  # wings that import nothing but the core, and the kernels
 EVERYWHERE = ("__future__",)
 

@@ -25,13 +25,22 @@ def status(as_json: Json = False) -> None:
         print(f"{key:20} {value}")
 
 
-Name = Annotated[str, typer.Option("--name", help="The device's name, which is its queue's: small letters, digits and -.")]
+Name = Annotated[
+    str, typer.Option("--name", help="The device's name, which is its queue's: small letters, digits and -.")
+]
 Data = Annotated[
     str,
-    typer.Option("--data", help="The folder of the device's own examples, or an embedded task (mini-nli), of which it makes some."),
+    typer.Option(
+        "--data",
+        help="The folder of the device's own examples, or an embedded task (mini-nli), of which it makes some.",
+    ),
 ]
-Model = Annotated[str, typer.Option("--model", help="A folder with the backbone, in place of the campaign's name for it.")]
-Labels = Annotated[str, typer.Option("--label-column", help="The column of the labels, which are part of the device's status.")]
+Model = Annotated[
+    str, typer.Option("--model", help="A folder with the backbone, in place of the campaign's name for it.")
+]
+Labels = Annotated[
+    str, typer.Option("--label-column", help="The column of the labels, which are part of the device's status.")
+]
 
 
 @app.command()
@@ -40,14 +49,22 @@ def serve(
     name: Name,
     data: Data,
     server: Annotated[str, typer.Option("--server", help="Prefect's API; empty: the credentials file's.")] = "",
-    credentials: Annotated[str, typer.Option("--credentials", help="A copy of the server's credentials.json; empty: this machine's.")] = "",
+    credentials: Annotated[
+        str, typer.Option("--credentials", help="A copy of the server's credentials.json; empty: this machine's.")
+    ] = "",
     exchange: Annotated[
-        str, typer.Option("--exchange", help="Where adapters pass: `mlflow`, or an fsspec URL, as the campaign's fleet.exchange.")
+        str,
+        typer.Option(
+            "--exchange", help="Where adapters pass: `mlflow`, or an fsspec URL, as the campaign's fleet.exchange."
+        ),
     ] = "mlflow",
     model: Model = "",
     label_column: Labels = "label",
     own_trainer: Annotated[
-        bool, typer.Option("--trainer/--no-trainer", help="Start the resident trainer too, or wait for `fedquad device trainer`.")
+        bool,
+        typer.Option(
+            "--trainer/--no-trainer", help="Start the resident trainer too, or wait for `fedquad device trainer`."
+        ),
     ] = True,
 ) -> None:
     """Be a device: join a pool, keep model and data loaded, report, train, until Ctrl-C."""

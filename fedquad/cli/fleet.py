@@ -102,3 +102,24 @@ def document(board: "Board") -> dict[str, Any]:
 def finite(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """JSON knows no infinity: a free network's bandwidth is null."""
     return [{key: None if value == float("inf") else value for key, value in row.items()} for row in rows]
+
+
+@app.command()
+def record(
+    campaign: Annotated[str, typer.Argument(help="A campaign that ran on real devices.")],
+    arm: Annotated[str, typer.Option("--arm", help="Its arm, LABEL-sSEED; empty: its only one.")] = "",
+    to: Annotated[str, typer.Option("--to", help="Where the trace goes.")] = "trace.json",
+) -> None:
+    """Write what a campaign's real devices reported and took, for `fleet.trace`: the simulated fleet replays it."""
+    from fedquad.errors import SpecError
+    from fedquad.fleets import replay
+    from fedquad.store import files
+    from fedquad.store.campaign import campaign as campaign_folder
+
+    arms = {one.path.name: one for one in campaign_folder(campaign).arms()}
+    chosen = arm or (next(iter(arms)) if len(arms) == 1 else "")
+    if chosen not in arms:
+        raise SpecError(f"--arm is {arm!r}, but campaign {campaign} has the arms {', '.join(arms) or 'of nobody yet'}")
+    rounds = arms[chosen].rounds()
+    files.write_bytes(Path(to), replay.record(rounds, campaign, chosen).encode())
+    print(f"{to}: {len(rounds)} rounds of {campaign}'s {chosen}; `fleet: {{trace: {to}}}` replays them")

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from fedquad.errors import SpecError, one_of
 from fedquad.fleets import boards as board_facts
 from fedquad.fleets.boards import CLASSES, Board, PowerMode
-from fedquad.fleets.spreads import SPREADS, levels
 from fedquad.fleets.replay import Replay
+from fedquad.fleets.spreads import SPREADS, levels
 from fedquad.fleets.trace import Trace
 from fedquad.prices.cost import CostModel
 from fedquad.rng import stream

@@ -35,19 +35,22 @@ class Replay:
 
     def _at(self, round: int) -> int:
         if not 1 <= round <= len(self.rounds):
-            raise SpecError(f"fleet.trace replays {len(self.rounds)} rounds, but round {round} is asked; lower `rounds`")
+            raise SpecError(
+                f"fleet.trace replays {len(self.rounds)} rounds, but round {round} is asked; lower `rounds`"
+            )
         return round - 1
 
     def recorded(self, statuses: Statuses, round: int) -> Statuses:
         """The statuses as they were; who has no row is not there."""
         rows = self.rounds[self._at(round)]
-        columns = {name: np.array(getattr(statuses, name)) for name in COLUMNS}
+        columns: dict[str, Any] = {name: np.array(getattr(statuses, name)) for name in COLUMNS}
         for device, values in rows.items():
             if device >= len(statuses):
                 raise SpecError(f"fleet.trace has a device {device}, but fleet.boards has {len(statuses)}")
             for name, value in values.items():
                 columns[name][device] = value
-        return replace(statuses, available=np.isin(np.arange(len(statuses)), list(rows)), **columns)
+        columns["available"] = np.isin(np.arange(len(statuses)), list(rows))
+        return replace(statuses, **columns)
 
     def fates(self, size: int, round: int) -> tuple[Floats, Bools]:
         """Seconds each device took, NaN where it was not asked, and who never answered."""
@@ -64,7 +67,9 @@ def parse(document: Any, where: str) -> Replay:
     try:
         rounds = [[_row(row, where) for row in one["devices"]] for one in document["rounds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{where} is no record of a run: {type(error).__name__} at {error}; write it with `fedquad fleet record`") from None
+        raise SpecError(
+            f"{where} is no record of a run: {type(error).__name__} at {error}; write it with `fedquad fleet record`"
+        ) from None
     return Replay(
         rounds=tuple({device: values for device, values, _, _ in rows} for rows in rounds),
         seconds=tuple({device: seconds for device, _, seconds, _ in rows} for rows in rounds),
@@ -100,6 +105,8 @@ def record(rounds: Iterable[Mapping[str, Any]], campaign: str, arm: str) -> str:
 def _recorded(row: Mapping[str, Any], round: int) -> dict[str, Any]:
     status = row.get("run", {}).get("status")
     if not status:
-        raise SpecError(f"round {round}, device {row['device']}: the facts hold no status; only runs of real devices can be replayed")
+        raise SpecError(
+            f"round {round}, device {row['device']}: the facts hold no status; only runs of real devices can be replayed"
+        )
     said = {name: row["memory_bytes"] if name == "memory_bytes" else status[name] for name in COLUMNS}
     return {"device": row["device"], "seconds": row["seconds"], "failure": row["failure"], **said}

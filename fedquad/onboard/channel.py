@@ -46,5 +46,7 @@ async def _connected(socket: Path) -> tuple[asyncio.StreamReader, asyncio.Stream
             return await asyncio.open_unix_connection(str(socket), limit=LINE_BYTES)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if asyncio.get_running_loop().time() > end:
-                raise DeviceError(f"no trainer listens on {socket} ({error}); `fedquad device trainer` starts one") from None
+                raise DeviceError(
+                    f"no trainer listens on {socket} ({error}); `fedquad device trainer` starts one"
+                ) from None
         await asyncio.sleep(0.1)

@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from fedquad.device.board import BoardReading
-from fedquad.onboard.folder import DeviceFolder
 from fedquad.fleets.reported import SCHEMA
+from fedquad.onboard.folder import DeviceFolder
 
 
 def report(

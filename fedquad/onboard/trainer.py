@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from fedquad import wire
-from fedquad.onboard.folder import DeviceFolder
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs
 from fedquad.learn.jobs import Join, Open, Train
 from fedquad.learn.source import embedded
 from fedquad.learn.worker import Worker
+from fedquad.onboard.folder import DeviceFolder
 from fedquad.rounds import adapters
 from fedquad.types import Assignment
 
@@ -70,7 +70,9 @@ class Trainer:
                 return dict(self.facts)
             case "train":
                 return self.train(request, beat)
-        raise DeviceError(f"a trainer is asked to join or to train, not {request.get('op')!r}; the sender runs another version")
+        raise DeviceError(
+            f"a trainer is asked to join or to train, not {request.get('op')!r}; the sender runs another version"
+        )
 
     def join(self, digest: str, request: Mapping[str, Any]) -> None:
         """Load what a campaign needs, unless it is loaded; what stands in the way is told in every status until it is gone."""
@@ -85,14 +87,25 @@ class Trainer:
     def _open(self, digest: str, job: Join) -> None:
         from fedquad.learn.local import read_local
 
-        if not self.model and job.model.name not in embedded() and os.path.sep in job.model.name and job.model.name[0] in "./~":
+        if (
+            not self.model
+            and job.model.name not in embedded()
+            and os.path.sep in job.model.name
+            and job.model.name[0] in "./~"
+        ):
             raise DeviceError(
                 f"the campaign's model is {job.model.name!r}, a folder of its server's; start this device with --model FOLDER"
             )
         model = replace(job.model, name=self.model or job.model.name)
         self.opened = ""
         answer = self.worker.open(
-            Open(model=model, labels=len(job.labels), greatest_rank=job.greatest_rank, splits={}, threads=job.training.threads)
+            Open(
+                model=model,
+                labels=len(job.labels),
+                greatest_rank=job.greatest_rank,
+                splits={},
+                threads=job.training.threads,
+            )
         )
         backbone, trainee = answer["layout"]["digest"], self.worker._loaded()
         self.note(
@@ -243,6 +256,7 @@ def serve(trainer: Trainer) -> None:
 
 def converse(trainer: Trainer, with_whom: Conversation) -> None:
     """One job; what goes wrong with it is its answer, and whoever has hung up gets none."""
+    answer: dict[str, Any]
     with suppress(HungUp):
         try:
             request = with_whom.read()
@@ -273,7 +287,7 @@ def main(folder: Path, data: Path, model: str = "", *, is_child: bool = False) -
         end_with_the_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     trainer = Trainer(DeviceFolder(folder), data, model)
-    from fedquad.learn import loop, model as _model  # noqa: F401  torch is there before the first job
+    from fedquad.learn import loop  # noqa: F401  torch is there before the first job
 
     serve(trainer)
 

@@ -8,6 +8,7 @@ import numpy as np
 from fedquad.errors import SpecError
 from fedquad.fleets import fleet as fleets
 from fedquad.fleets.boards import Board
+from fedquad.fleets.replay import Replay
 from fedquad.fleets.trace import Trace
 from fedquad.planning import explain, forecast
 from fedquad.planning.forecast import Round
@@ -68,7 +69,7 @@ class Answer:
 
 
 def drawn(
-    spec: CampaignSpec, cost: CostModel, boards: Mapping[str, Board], trace: Trace | None, round: int
+    spec: CampaignSpec, cost: CostModel, boards: Mapping[str, Board], trace: Trace | Replay | None, round: int
 ) -> tuple[fleets.Fleet, tuple[str, ...], Statuses]:
     """The campaign's fleet, its devices' names and its statuses in a round of the first seed."""
     fleet = fleets.resolve(spec.fleet, boards, trace)
