@@ -28,9 +28,18 @@ from flows.registered import REGISTERED
 
 COMMAND = command_to_string([sys.executable, "-m", "flows.registered"])
 TAKEN = ("name", "labels", "stream_output")  # what a template may mention; it has no effect either
-TEMPLATE = {
-    "job_configuration": {},
-    "variables": {"type": "object", "properties": {}, "description": "A run takes no settings of its process."},
+TEMPLATE: dict[str, Any] = {  # Prefect wants at least one setting in it
+    "job_configuration": {"name": "{{ name }}"},
+    "variables": {
+        "type": "object",
+        "properties": {
+            "name": {
+                "type": "string",
+                "title": "Name",
+                "description": "Has no effect: a run takes no settings of its process.",
+            }
+        },
+    },
 }
 
 
