@@ -28,7 +28,7 @@ from fedquad.store.campaign import home
 from fedquad.store.processes import MARK, Started, started
 from fedquad.store.servers import Servers, credentials_path, environment, read_servers, write_servers
 from fedquad.store.shape import typed
-from flows.guard import is_loopback
+from flows.guard import answers, is_loopback
 from flows.settings import QUIET
 
 USER = "fedquad"
@@ -202,15 +202,6 @@ def status() -> dict[str, Any]:
         "database": "postgres" if at.database_url else "sqlite",
         "cpu_seconds": processes.cpu_seconds(folder()),
     }
-
-
-def answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether a server says that it is well."""
-    try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError):
-        return False
 
 
 def wait_for(url: str, seconds: float = PATIENCE_SECONDS) -> None:

@@ -73,7 +73,7 @@ def prepare(attacker: Attacker) -> None:
     attacker.run("module", attacker.deployment("module", flow="evil", entrypoint="evil.evil"))
     attacker.run("builtin", attacker.deployment("builtin", flow="evil", entrypoint="os.system"))
     flow = attacker.office.api("/flows/", {"name": "campaign"})["id"]
-    bare = {"flow_id": flow, "work_pool_name": "campaigns", "state": {"type": "SCHEDULED"}, "job_variables": command}
+    bare = {"flow_id": flow, "work_pool_name": "campaigns", "state": {"type": "SCHEDULED"}}
     attacker.runs["bare"] = attacker.office.api("/flow_runs/", bare)["id"]
 
 
@@ -83,7 +83,7 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
         office.env["PREFECT_WORKER_HEARTBEAT_SECONDS"] = "1"  # how often a worker reads its pool's template
         made = Attacker(office, {})
         prepare(made)
-        with office.worker("campaigns", limit=20):
+        with office.worker("campaigns", limit=5):
             yield made
 
 

@@ -81,15 +81,14 @@ def environment(servers: Servers) -> dict[str, str]:
     }
 
 
-def into(environ: MutableMapping[str, str], servers: Servers | None) -> None:
-    """Point clients at these servers, each unless its address is set already: a password goes only where it belongs."""
-    if servers is None:
-        return
+def into(environ: MutableMapping[str, str], servers: Servers, address: str) -> None:
+    """Point one client at its server, by the name of its address, unless it has an address: a password goes only where it belongs."""
     given = environment(servers)
-    for address, prefix in (("PREFECT_API_URL", "PREFECT_"), ("MLFLOW_TRACKING_URI", "MLFLOW_")):
-        if environ.get(address, given[address]) == given[address]:
-            for key in (key for key in given if key.startswith(prefix)):
-                environ.setdefault(key, given[key])
+    if environ.get(address, given[address]) != given[address]:
+        return
+    for key, value in given.items():
+        if key.startswith(address.partition("_")[0]):
+            environ.setdefault(key, value)
 
 
 def _check(servers: Servers, path: Path) -> None:
