@@ -144,7 +144,12 @@ def services(at: Place, opened: Servers) -> tuple[Service, ...]:
         Service(
             name="worker",
             command=(sys.executable, "-m", "flows.campaign_worker"),
-            environment={**quiet, **environment(opened), "PREFECT_WORKER_QUERY_SECONDS": "2"},
+            environment={
+                **quiet,
+                **environment(opened),
+                "PREFECT_WORKER_QUERY_SECONDS": "2",
+                "PREFECT_LOGGING_LEVEL": "INFO",
+            },
         ),
     )
 
