@@ -56,8 +56,8 @@ def find_servers() -> list[str]:
             f"Prefect's server at {found.prefect_url} does not answer; a temporary one does instead (`fedquad up` starts it)"
         )
     else:
-        servers.into(os.environ, found, "PREFECT_API_URL")
+        servers.into(os.environ, found, ["PREFECT_API_URL"])
     is_near = is_loopback(urlsplit(found.mlflow_url).hostname or "")
     if "MLFLOW_TRACKING_URI" in os.environ or not is_near or answers(f"{found.mlflow_url}/health"):
-        servers.into(os.environ, found, "MLFLOW_TRACKING_URI")
+        servers.into(os.environ, found, ["MLFLOW_TRACKING_URI"])
     return said

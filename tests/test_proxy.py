@@ -17,9 +17,32 @@ import pytest
 RULES = Path(__file__).parents[1] / "deployments" / "server" / "Caddyfile"
 RULE = re.compile(r"method\('([A-Z]+)'\) && path_regexp\('(\^[^']+\$)'\) \|\|")
 ID = "019e3c5e-8f6b-7f6a-a1b2-0123456789ab"
-# What a worker of one pool and the run that it started asked Prefect for: Prefect 3.8.8, written down from the server's log.
+# What a device asks Prefect 3.8.8 for: its worker, the run that this starts, and the device's own status. Taken from a server's log; GET
+# of events and of `connect` open sockets.
 ASKED = [
     ("GET", "/api/health"),
+    ("GET", "/api/admin/version"),
+    ("GET", "/api/admin/storage"),
+    ("GET", "/api/csrf-token"),
+    ("GET", f"/api/deployments/{ID}"),
+    ("GET", f"/api/flow_runs/{ID}"),
+    ("GET", f"/api/flows/{ID}"),
+    ("GET", "/api/work_pools/jetson-agx"),
+    ("GET", "/api/work_pools/jetson-agx/queues/agx-07"),
+    ("GET", "/api/work_pools/jetson-agx/workers/connect"),
+    ("GET", f"/api/work_queues/{ID}"),
+    ("GET", "/api/events/in"),
+    ("GET", "/api/events/out"),
+    ("PATCH", f"/api/flow_runs/{ID}"),
+    ("PATCH", f"/api/flow_runs/{ID}/labels"),
+    ("POST", f"/api/flow_runs/{ID}/set_state"),
+    ("POST", "/api/logs/"),
+    ("POST", "/api/events"),
+    ("POST", "/api/work_pools/jetson-agx/get_scheduled_flow_runs"),
+    ("POST", "/api/work_pools/jetson-agx/queues"),
+    ("POST", "/api/work_pools/jetson-agx/queues/filter"),
+    ("POST", "/api/work_pools/jetson-agx/workers/heartbeat"),  # these two where a socket cannot be opened
+    ("POST", "/api/flow_runs/filter"),
 ]
 ADAPTERS = [
     ("GET", "/api/2.0/mlflow-artifacts/artifacts/3/ab/cd.safetensors"),
@@ -34,6 +57,9 @@ REFUSED = [
     ("POST", "/api/deployments/filter"),
     ("PATCH", "/api/work_pools/jetson-agx"),
     ("DELETE", "/api/work_pools/jetson-agx"),
+    ("DELETE", "/api/work_pools/jetson-agx/queues/agx-07"),
+    ("PATCH", "/api/work_pools/jetson-agx/queues/agx-07"),
+    ("GET", "/api/work_pools/jetson-agx/queues/.."),
     ("POST", "/api/work_pools/"),
     ("POST", "/api/work_pools/filter"),
     ("POST", "/api/flow_runs/"),

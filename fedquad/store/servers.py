@@ -6,7 +6,7 @@
 import os
 import re
 import stat
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from fedquad.store import files
 from fedquad.store.campaign import home
 from fedquad.store.shape import typed
 
+ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
 FILE_BYTES = 2**14
 FIELD_LENGTH = 2000
 PRINTABLE = re.compile(r"[\x21-\x7e]+")  # what a header and an environment variable bear
@@ -81,14 +82,15 @@ def environment(servers: Servers) -> dict[str, str]:
     }
 
 
-def into(environ: MutableMapping[str, str], servers: Servers, address: str) -> None:
-    """Point one client at its server, by the name of its address, unless it has an address: a password goes only where it belongs."""
-    given = environment(servers)
-    if environ.get(address, given[address]) != given[address]:
+def into(environ: MutableMapping[str, str], servers: Servers | None, addresses: Sequence[str] = ADDRESSES) -> None:
+    """Point clients at these servers, by the names of their addresses; one that has another address keeps it, and gets no password."""
+    if servers is None:
         return
-    for key, value in given.items():
-        if key.startswith(address.partition("_")[0]):
-            environ.setdefault(key, value)
+    given = environment(servers)
+    for address in addresses:
+        if environ.get(address, given[address]) == given[address]:
+            for key in (key for key in given if key.startswith(address.partition("_")[0])):
+                environ.setdefault(key, given[key])
 
 
 def _check(servers: Servers, path: Path) -> None:
