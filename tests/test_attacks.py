@@ -3,6 +3,7 @@
 All hostile runs are made first, so that one worker's start serves all of them; each test looks at its own.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def prepare(attacker: Attacker) -> None:
 @pytest.fixture(scope="module")
 def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
     with Office(tmp_path_factory.mktemp("attacks")).opened() as office:
-        office.env["PREFECT_WORKER_HEARTBEAT_SECONDS"] = "1"  # how often a worker reads its pool's template
+        office.env["PREFECT_WORKER_HEARTBEAT_SECONDS"] = "3"  # how often a worker reads its pool's template
         made = Attacker(office, {})
         prepare(made)
         with office.worker("campaigns", limit=5):
@@ -145,3 +146,15 @@ def test_a_deployment_rewritten_after_the_worker_looked_gives_nothing(attacker: 
     assert done.returncode == 1
     assert "'evil.evil' is no entry point of ours" in done.stderr
     assert not list(attacker.office.folder.glob("was-here-*"))
+
+
+def test_a_server_that_has_much_to_complain_of_still_answers(attacker: Attacker) -> None:
+    """Its complaints went into a pipe that nobody read: after 64 kB of tracebacks it stood still, and every campaign with it."""
+    process = attacker.office.server._process
+    assert process is not None
+    with open(
+        os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK), "wb", buffering=0
+    ) as complaints:
+        for _ in range(20):
+            assert complaints.write(b"x" * 10_000) == 10_000
+    assert attacker.office.api("/health") is True
