@@ -65,7 +65,7 @@ class TemporaryServer:
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url.removesuffix("/api"),
         }
         # A file, not a pipe: nobody reads along, and a server that has filled a pipe (64 kB of tracebacks) stands still for ever.
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", *arguments],
             env=environment,
