@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 
 from fedquad.errors import FedquadError
 from fedquad.store.files import check_room
-from flows import watch
+from flows import events, watch
 from flows.forget import forget
 from flows.steps import STEPS
 from tasks.evaluate import evaluate_start
@@ -46,6 +46,7 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
         announce("arm-failed", label=label, seed=seed, reason=str(error))
         return Failed(message=str(error))
     announce("arm-finished", label=label, seed=seed)
+    events.arm_finished(work)
     return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.progress.last_accuracy:.4f}")
 
 

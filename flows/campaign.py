@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
+from pydantic import Field
 
 from fedquad import discover
 from fedquad.errors import ArmFailedError, FedquadError
-from fedquad.spec import CampaignSpec
-from flows import admission, watch
+from fedquad.spec import MOST_ARMS, MOST_ROUNDS, MOST_SEEDS, CampaignSpec
+from fedquad.spec_text import keys
+from flows import admission, results, watch
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
@@ -29,33 +31,53 @@ Preset = Enum("Preset", {name: name for name in discover.presets()}, type=str)  
 QUICKSTART = Preset("quickstart")
 
 
+def methods_to_choose() -> list[str]:
+    """Every installed method, and each of the package's own with its variants."""
+    found = []
+    for method in discover.strategies():
+        others = discover.variants(method)[1:] if method in discover.modules("fedquad.strategies") else ()
+        found += [method, *(f"{method}:{variant}" for variant in dict.fromkeys([*others, discover.PACED]))]
+    return found
+
+
+Method = Enum("Method", {name: name for name in methods_to_choose()}, type=str)  # type: ignore[misc]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]{0,63})?$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+KNOWN = [key for key, _ in keys(CampaignSpec) if not key.startswith("arms")]
+SETTINGS = {  # what the form refuses before a run is made; the spec knows the rest
+    "propertyNames": {"anyOf": [{"enum": KNOWN}, {"pattern": r"^fleet\.(boards|modes|pools)\."}]},
+    "examples": [{"training.batch": 16, "fleet.jitter": 0.1}],
+}
+
+
 @flow(name="campaign", flow_run_name=lambda: run_name(runtime.flow_run.parameters), persist_result=False)
 async def campaign(
     preset: Preset = QUICKSTART,
-    name: str = "",
-    methods: list[str] | None = None,
-    rounds: int | None = None,
-    seeds: list[int] | None = None,
-    settings: dict[str, Any] | None = None,
+    name: Name = "",
+    methods: Annotated[list[Method], Field(max_length=MOST_ARMS)] | None = None,
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None = None,
+    seeds: Annotated[list[Seed], Field(max_length=MOST_SEEDS)] | None = None,
+    settings: Annotated[dict[str, Any], Field(json_schema_extra=SETTINGS)] | None = None,
     spec: CampaignSpec | None = None,
-    until: int | None = None,
+    until: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None = None,
 ) -> dict[str, Any]:
     """Compare methods. Goes on after the last committed round if a campaign of this name was interrupted.
 
     Args:
-        preset: A campaign that is ready to run; the next four fields change it.
-        name: The campaign's name and folder; empty means the preset's.
-        methods: Methods to compare instead of the preset's, with variants after a colon: fedlora:oracle.
+        preset: A campaign that is ready to run; the fields below change it.
+        name: The campaign's name and folder; empty means the preset's. One that exists goes on where it stands.
+        methods: Methods to compare instead of the preset's, variants after a colon.
         rounds: Rounds each arm runs at most.
-        seeds: Seeds; each arm runs once for each.
-        settings: Further settings by dotted key, such as training.batch.
+        seeds: Each arm runs once for each.
+        settings: Further settings by dotted key, as an object such as {"training.batch": 16}.
         spec: A whole campaign instead of a preset.
-        until: Stop every arm after this round.
+        until: Stop every arm after this round; the campaign can go on later.
     """
     check_api(PREFECT_API_URL.value())
     session = CURRENT.get(None)  # `launch.run` opens one before the flow, for a spec that is checked; a worker does not
     if session is None or spec is None:
-        changes = {"methods": methods, "rounds": rounds, "seeds": seeds, "settings": settings}
+        names = None if methods is None else [getattr(method, "value", method) for method in methods]
+        changes = {"methods": names, "rounds": rounds, "seeds": seeds, "settings": settings}
         spec, name = admission.asked(spec, preset.value, name, **changes)
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.over(runtime.flow_run.id, f"campaign {name}"))
@@ -73,6 +95,7 @@ async def campaign(
         )
         states = await _run_arms(session, planned, until)
         summary = await asyncio.to_thread(_close, session, planned, until is None)
+        await results.show(summary, await asyncio.to_thread(session.tracker.page))
     failed = [
         f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()
     ]

@@ -38,6 +38,8 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
     began = time.monotonic()
     folder = campaign_folder(name)
     settings.apply(home())
+    for line in settings.find_servers():
+        announce("notice", message=line)
     server: TemporaryServer | None = TemporaryServer()
     if api := os.environ.get("PREFECT_API_URL"):
         check_api(api)
@@ -60,6 +62,9 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             preparing = asyncio.create_task(prepare.prepare(session))
             flow = await importing
             if server is not None:
+                from flows.events import SILENT
+
+                SILENT.set(True)
                 await asyncio.to_thread(server.wait)
             async with session.held:
                 await preparing

@@ -65,11 +65,14 @@ DEPLOYED = (
 
 
 async def provision(client: "PrefectClient") -> None:
-    """Make pools and deployments, or make them what they should be."""
+    """Make pools, deployments and our automation, or make them what they should be."""
+    from flows import automations
+
     for name, description in POOLS.items():
         await _pool(client, name, description)
     for deployed in DEPLOYED:
         await _deployment(client, deployed)
+    await automations.provision(client)
 
 
 async def _pool(client: "PrefectClient", name: str, description: str) -> None:

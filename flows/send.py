@@ -10,6 +10,7 @@ def run(spec: CampaignSpec, name: str) -> list[str]:
     """Send every arm's rest; returns what there is to say."""
     folder = campaign(name)
     settings.apply(folder.path.parents[1])
+    settings.find_servers()
     from tasks.track import Tracker  # after the settings: it imports prefect
 
     said: list[str] = []

@@ -12,10 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import IO
 
 from fedquad.errors import ServiceError
 
@@ -47,6 +49,7 @@ class TemporaryServer:
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.password = f"campaign:{secrets.token_urlsafe(32)}"  # another one each time; who holds it owns the runs
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
 
     def start(self) -> None:
         arguments = [
@@ -62,11 +65,13 @@ class TemporaryServer:
             "PREFECT_SERVER_API_AUTH_STRING": self.password,
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url.removesuffix("/api"),
         }
+        # A file, not a pipe: nobody reads along, and a server that has filled a pipe (64 kB of tracebacks) stands still for ever.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", *arguments],
             env=environment,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             preexec_fn=die_with_parent,
             start_new_session=True,  # Ctrl-C is for us: the server has still to hear how the flows ended
         )
@@ -77,12 +82,8 @@ class TemporaryServer:
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
-                last = next(
-                    (line for line in reversed(said.splitlines()) if "Error" in line), said[-200:] or "it said nothing"
-                )
                 raise ServiceError(
-                    f"Prefect's server ended with code {self._process.returncode}: {last}; `fedquad doctor` checks the versions"
+                    f"Prefect's server ended with code {self._process.returncode}: {self._last_words()}; `fedquad doctor` checks the versions"
                 )
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
@@ -93,6 +94,13 @@ class TemporaryServer:
         raise ServiceError(
             f"Prefect's server did not answer on {self.url} within {PATIENCE_SECONDS:.0f} s; set PREFECT_API_URL to one that runs"
         )
+
+    def _last_words(self) -> str:
+        """The last error that the server told of before it ended."""
+        assert self._said is not None
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()
+        return next((line for line in reversed(said.splitlines()) if "Error" in line), said[-200:] or "it said nothing")
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:

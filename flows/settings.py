@@ -1,12 +1,16 @@
-"""Prefect and MLflow as we run them: no telemetry, nothing pickled, homes under $FEDQUAD_HOME. Takes effect before prefect is imported.
+"""Prefect and MLflow as we run them: no telemetry, nothing pickled, homes under $FEDQUAD_HOME, and the servers that `fedquad up` runs.
+Takes effect before prefect is imported.
 
 What the user has set in the environment stays as it is.
 """
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from fedquad.store import servers
 from fedquad.store.files import disk_error
+from flows.guard import answers, is_loopback
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -35,3 +39,25 @@ def apply(home: Path) -> None:
         except OSError as error:
             raise disk_error(error, folder) from error
         os.environ["PREFECT_HOME"] = str(folder)
+
+
+def find_servers() -> list[str]:
+    """Point clients at the servers of credentials.json where the environment names none; returns what there is to say.
+
+    One that does not answer is done without: Prefect's by a temporary one, MLflow's on this machine by the file that it would serve.
+    What another machine's MLflow misses is sent later (tasks/track.py).
+    """
+    found = servers.read_servers()
+    if found is None:
+        return []
+    said = []
+    if "PREFECT_API_URL" not in os.environ and not answers(f"{found.prefect_url}/health"):
+        said.append(
+            f"Prefect's server at {found.prefect_url} does not answer; a temporary one does instead (`fedquad up` starts it)"
+        )
+    else:
+        servers.into(os.environ, found, ["PREFECT_API_URL"])
+    is_near = is_loopback(urlsplit(found.mlflow_url).hostname or "")
+    if "MLFLOW_TRACKING_URI" in os.environ or not is_near or answers(f"{found.mlflow_url}/health"):
+        servers.into(os.environ, found, ["MLFLOW_TRACKING_URI"])
+    return said

@@ -12,6 +12,7 @@ from prefect.utilities.annotations import quote
 from fedquad.rounds.facts import RoundFacts, Scores
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import Statuses
+from flows import events
 from tasks import aggregate, collect, configure, dispatch, evaluate, survey
 from tasks import record as records
 from tasks.round import Step, Steps
@@ -37,9 +38,10 @@ def as_task(step: Step, name: str, run_name: str) -> Step:
 async def record(
     arm: Arm, plan: Plan, statuses: Statuses, outcome: Outcome, scores: Scores, walls: Mapping[str, float]
 ) -> RoundFacts:
-    """Commit the round, then show it."""
+    """Commit the round, then show it and tell of it."""
     facts = await records.record(arm, plan, statuses, outcome, scores, walls)
     await show(arm, facts)
+    events.round_committed(arm, facts)
     return facts
 
 

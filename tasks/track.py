@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -85,6 +86,19 @@ class Tracker:
             except _unreachable() as error:
                 return self._give_up(error)
             return ""
+
+    def page(self) -> str | None:
+        """MLflow's page of this campaign's runs, where a server shows one; None where there is none, or it is out of reach."""
+        if not self.uri.startswith(("http://", "https://")) or self._reason:
+            return None
+        with self._lock:
+            try:
+                experiment = _experiment(self._connect())
+            except _unreachable() as error:
+                self._give_up(error)
+                return None
+        wanted = quote(f"tags.campaign = '{self.campaign.name}'")
+        return f"{self.uri.rstrip('/')}/#/experiments/{experiment}/runs?searchFilter={wanted}"
 
     def _sending(self, label: str, method: str, seed: int) -> "Sending":
         """The one that knows how far this arm has been sent."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,14 @@ class Office:
             log.close()
 
     def api(self, path: str, body: Any = None, method: str = "") -> Any:
+        """One request; a database that is busy for once (503) is asked again."""
+        for _ in range(5):
+            try:
+                return api(self.url, path, body, method)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(0.5)
         return api(self.url, path, body, method)
 
     def create_run(self, deployment: str, parameters: dict[str, Any], **more: Any) -> str:

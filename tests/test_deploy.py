@@ -1,113 +1,68 @@
 """Deployments for real: a Prefect server and workers on loopback, a campaign made through the API, a fleet behind a work pool."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from real_campaigns import PASSWORDS, TINY, api, digests, environment, fedquad, flow_runs, summary
+from office import Office
+from real_campaigns import TINY, digests, fedquad, flow_runs, summary
 
-from flows.server import TemporaryServer
-from flows.settings import QUIET
+from flows.provision import DEPLOYED
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
-ROOT = Path(__file__).parents[1]
-PREFECT = str(Path(sys.executable).with_name("prefect"))
-
-
-class Office:
-    """A server with both deployments of prefect.yaml on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "runs"
-        self.folder = folder
-        (self.home / "prefect").mkdir(parents=True)
-        self.server = TemporaryServer()
-        self.env = environment(
-            self.home,
-            **QUIET,
-            PREFECT_HOME=str(self.home / "prefect"),
-            PREFECT_API_URL=self.server.url,
-            PREFECT_API_AUTH_STRING=self.server.password,
-        )
-        PASSWORDS[self.server.url] = self.server.password
-
-    def prefect(self, *arguments: str) -> None:
-        answer = subprocess.run(
-            [PREFECT, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
-        )
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-
-    @contextmanager
-    def worker(self, pool: str, limit: int = 1) -> Iterator[None]:
-        """A worker of a pool, ended with everything it started."""
-        command = [PREFECT, "worker", "start", "--pool", pool, "--limit", str(limit)]
-        env = {**self.env, "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        log = open(self.folder / f"worker-{pool}.log", "w")  # noqa: SIM115
-        process = subprocess.Popen(command, env=env, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-            log.close()
-
-    def create_run(self, deployment: str, parameters: dict[str, Any]) -> str:
-        """Create a run as the UI does."""
-        found = api(self.server.url, f"/deployments/name/{deployment}")
-        return api(self.server.url, f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]  # type: ignore[no-any-return]
-
-    def wait(self, flow_run_id: str, seconds: float = 240) -> dict[str, Any]:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            run = api(self.server.url, f"/flow_runs/{flow_run_id}")
-            if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-                return run  # type: ignore[no-any-return]
-            time.sleep(0.5)
-        raise AssertionError(
-            f"still {run['state_type']} after {seconds} s: {(self.folder / 'worker-campaigns.log').read_text()[-3000:]}"
-        )
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    made = Office(tmp_path_factory.mktemp("office"))
-    before = dict(os.environ)
-    os.environ.update(made.env)
-    try:
-        made.server.start()
-        made.server.wait()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    for pool in ("campaigns", "jetson-agx"):
-        made.prefect(
-            "work-pool", "create", pool, "--type", "process", "--base-job-template", "deployments/process-pool.json"
-        )
-    made.prefect("--no-prompt", "deploy", "--all")
-    yield made
-    made.server.stop()
+    with Office(tmp_path_factory.mktemp("office")).opened() as made:
+        yield made
 
 
-def test_the_form_offers_every_setting_with_its_sentence_and_choices(office: Office) -> None:
-    schema = api(office.server.url, "/deployments/name/campaign/campaign")["parameter_openapi_schema"]
-    properties = schema["properties"]
-    assert set(properties) >= {"preset", "name", "methods", "rounds", "seeds", "spec"}
+COMPARED = (
+    "description", "version", "tags", "entrypoint", "path", "pull_steps", "work_pool_name", "job_variables", "parameters",
+    "parameter_openapi_schema", "enforce_parameter_schema", "concurrency_options", "schedules", "paused", "storage_document_id",
+)  # fmt: skip
+
+
+def deployed(office: Office) -> dict[str, dict[str, Any]]:
+    found = {}
+    for one in DEPLOYED:
+        name = f"{one.entrypoint.rpartition('.')[2]}/{one.name}"
+        told = office.api(f"/deployments/name/{name}")
+        limit = told["global_concurrency_limit"]
+        found[name] = {**{key: told[key] for key in COMPARED}, "limit": limit and limit["limit"]}
+    return found
+
+
+def test_prefect_yaml_deploys_just_what_up_provisions(office: Office) -> None:
+    provisioned = deployed(office)
+    office.prefect("--no-prompt", "deploy", "--all")
+    assert deployed(office) == provisioned
+    campaign = provisioned["campaign/campaign"]
+    assert (campaign["limit"], campaign["concurrency_options"]["collision_strategy"]) == (1, "ENQUEUE")
+
+
+def test_the_form_offers_every_setting_with_its_sentence_bounds_and_choices(office: Office) -> None:
+    schema = office.api("/deployments/name/campaign/campaign")["parameter_openapi_schema"]
+    properties, definitions = schema["properties"], schema["definitions"]
+    assert list(properties) == ["preset", "name", "methods", "rounds", "seeds", "settings", "spec", "until"]
+    assert [properties[key]["position"] for key in properties] == list(range(len(properties)))
     assert all(properties[key].get("description") for key in properties)
-    definitions = schema["definitions"]
-    assert "quickstart" in json.dumps(definitions)
+    assert "quickstart" in definitions["Preset"]["enum"]
+    assert {"fedquad", "fedlora:oracle", "legend:paced"} <= set(definitions["Method"]["enum"])
+    assert properties["rounds"]["anyOf"][0]["minimum"] == 1
+    assert properties["seeds"]["anyOf"][0]["items"]["minimum"] == 0
     assert definitions["ModelSpec"]["properties"]["attention"]["enum"] == ["eager", "sdpa"]
     assert all(p["description"] for p in definitions["CampaignSpec"]["properties"].values())
+
+
+@pytest.mark.parametrize("name", [f"{one.entrypoint.rpartition('.')[2]}/{one.name}" for one in DEPLOYED])
+def test_every_parameter_of_every_deployment_says_what_it_is(office: Office, name: str) -> None:
+    properties = office.api(f"/deployments/name/{name}")["parameter_openapi_schema"]["properties"]
+    assert properties
+    assert all(said.get("description") for said in properties.values())
 
 
 def test_a_campaign_made_through_the_api_runs_on_the_worker(office: Office) -> None:
@@ -134,11 +89,15 @@ def test_a_campaign_made_through_the_api_runs_on_the_worker(office: Office) -> N
         {"spec": {"training": {"stepz": 1}}},
         {"spec": {"arms": [{"methood": "fedlora"}]}},
         {"rounds": "many"},
+        {"rounds": 0},
+        {"seeds": [-1]},
+        {"methods": ["fedavg"]},
+        {"preset": "mine"},
+        {"name": "../elsewhere"},
+        {"settings": {"training.stepz": 1}},
     ],
 )
 def test_the_form_refuses_what_it_does_not_know_at_every_level(office: Office, wrong: dict[str, Any]) -> None:
-    import urllib.error
-
     with pytest.raises(urllib.error.HTTPError) as refused:
         office.create_run("campaign/campaign", wrong)
     assert refused.value.code == 409 or refused.value.code == 422
@@ -162,27 +121,3 @@ def test_a_fleet_behind_a_work_pool_computes_the_bits_of_the_simulated_one(offic
     seconds = [r["round_seconds"] for r in pooled["arms"][0]["rounds"]]
     assert all(0 < s < 60 for s in seconds)  # measured on this machine, not what a Jetson would take
     assert [r["round_seconds"] for r in simulated["arms"][0]["rounds"]] != seconds
-
-
-def test_a_process_worker_runs_whatever_a_deployment_tells_it(office: Office) -> None:
-    """Why the API must not be open: a deployment's pull steps are code, whatever the pool's template leaves out."""
-    mark = office.folder / "was-here"
-    flow = api(office.server.url, "/flows/", {"name": "device"})
-    pool_step = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {mark}"}}
-    body = {
-        "name": "hostile",
-        "flow_id": flow["id"],
-        "entrypoint": "flows.device.device",
-        "work_pool_name": "campaigns",
-        "pull_steps": [pool_step],
-    }
-    made = api(office.server.url, "/deployments/", body)
-    with office.worker("campaigns"):
-        office.wait(
-            api(
-                office.server.url,
-                f"/deployments/{made['id']}/create_flow_run",
-                {"parameters": {"opening": {}, "job": {}}},
-            )["id"]
-        )
-    assert mark.exists()

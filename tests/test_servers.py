@@ -107,14 +107,14 @@ def test_clients_get_both_addresses_and_passwords() -> None:
 
 def test_a_password_goes_to_no_address_but_its_own() -> None:
     environ = {"PREFECT_API_URL": "http://other:4200/api"}
-    into(environ, OURS)
-    assert "PREFECT_API_AUTH_STRING" not in environ
-    assert environ["MLFLOW_TRACKING_URI"] == OURS.mlflow_url
-    environ = {"MLFLOW_TRACKING_URI": "sqlite:///mine.db"}
+    into(environ, OURS, ["PREFECT_API_URL"])
+    into(environ, None)
+    assert environ == {"PREFECT_API_URL": "http://other:4200/api"}
+    environ["MLFLOW_TRACKING_USERNAME"] = "me"
     into(environ, OURS)
     assert environ == {
-        "MLFLOW_TRACKING_URI": "sqlite:///mine.db",
-        "PREFECT_API_URL": OURS.prefect_url,
-        "PREFECT_API_AUTH_STRING": OURS.prefect_auth,
+        "PREFECT_API_URL": "http://other:4200/api",
+        "MLFLOW_TRACKING_URI": OURS.mlflow_url,
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "MLFLOW_TRACKING_PASSWORD": SECRET,
     }
-    into(environ, None)

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from fedquad.cli import adapter, campaign, device, doctor, fleet, plan, profile
+from fedquad.cli import adapter, campaign, device, doctor, fleet, plan, profile, servers
 from fedquad.errors import FedquadError
 
 USAGE_EXIT = 2
@@ -27,6 +27,8 @@ app.add_typer(fleet.app, name="fleet")
 app.add_typer(device.app, name="device")
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)
+app.command("up")(servers.up)
+app.command("down")(servers.down)
 app.command("doctor")(doctor.doctor)
 
 

@@ -6,7 +6,7 @@
 import os
 import re
 import stat
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from fedquad.store import files
 from fedquad.store.campaign import home
 from fedquad.store.shape import typed
 
+ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
 FILE_BYTES = 2**14
 FIELD_LENGTH = 2000
 PRINTABLE = re.compile(r"[\x21-\x7e]+")  # what a header and an environment variable bear
@@ -81,14 +82,14 @@ def environment(servers: Servers) -> dict[str, str]:
     }
 
 
-def into(environ: MutableMapping[str, str], servers: Servers | None) -> None:
-    """Point clients at these servers, each unless its address is set already: a password goes only where it belongs."""
+def into(environ: MutableMapping[str, str], servers: Servers | None, addresses: Sequence[str] = ADDRESSES) -> None:
+    """Point clients at these servers, by the names of their addresses; one that has another address keeps it, and gets no password."""
     if servers is None:
         return
     given = environment(servers)
-    for address, prefix in (("PREFECT_API_URL", "PREFECT_"), ("MLFLOW_TRACKING_URI", "MLFLOW_")):
+    for address in addresses:
         if environ.get(address, given[address]) == given[address]:
-            for key in (key for key in given if key.startswith(prefix)):
+            for key in (key for key in given if key.startswith(address.partition("_")[0])):
                 environ.setdefault(key, given[key])
 
 
