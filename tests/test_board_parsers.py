@@ -51,6 +51,11 @@ def test_a_pi_is_throttled_by_what_holds_now(printed: str) -> None:
     assert thermal.parse_pi("throttled=") is None
 
 
+def test_a_temperature_that_cannot_be_is_none() -> None:
+    assert thermal.hottest([("cpu", 40.0), ("cv0", -256.0), ("gpu", 255.0), ("PMIC-Die", 100.0), ("aux", nan)]) == 40.0
+    assert isnan(thermal.hottest([("cv0", -256.0), ("PMIC-Die", 100.0)]))
+
+
 def test_the_total_is_the_input_rail_and_else_the_sum_of_those_that_feed_no_other() -> None:
     fed = Rail(name="VDDQ_VDD2_1V8AO", watts=0.5)  # from VIN_SYS_5V0
     some = [Rail(name="VDD_GPU_SOC", watts=2.0), Rail(name="VIN_SYS_5V0", watts=4.0), fed]
