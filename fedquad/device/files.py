@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 from itertools import islice
 from pathlib import Path
 
@@ -14,15 +13,13 @@ WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 def text(path: Path) -> str:
     """The beginning of a file, decoded and without what surrounds it; empty if it cannot be read."""
     try:
-        # a pipe or a device in a file's place must not block
+        # not blocking: a pipe may lie in a file's place
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return ""
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
         return os.read(descriptor, MOST_BYTES).decode("utf-8", "replace").strip("\0 \t\r\n")
-    except OSError:  # a sensor that is switched off answers EAGAIN or EINVAL
+    except OSError:  # a folder, a pipe, or a sensor that is switched off, which answers EAGAIN or EINVAL
         return ""
     finally:
         os.close(descriptor)
