@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -147,17 +148,19 @@ def test_a_scope_goes_with_what_a_killed_writer_left(tmp_path: Path) -> None:
 
 
 def test_a_folder_shows_a_content_only_when_all_of_it_is_there(tmp_path: Path) -> None:
-    seen: set[int] = set()
-    content, is_done = bytes(8_000_000), threading.Event()
+    content, is_done, seen = bytes(8_000_000), threading.Event(), set()
+    path = tmp_path / "c" / hashlib.sha256(content).hexdigest()
 
     def watch() -> None:
         while not is_done.is_set():
-            seen.update(path.stat().st_size for path in tmp_path.glob("c/*") if not path.name.endswith(".partial"))
+            with suppress(FileNotFoundError):
+                seen.add(path.stat().st_size)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     for _ in range(10):
         open_exchange(str(tmp_path), scope="c").put(content)
+        assert path.stat().st_size == len(content)
         open_exchange(str(tmp_path), scope="c").clear()
     is_done.set()
     watcher.join()

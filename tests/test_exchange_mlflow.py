@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from test_track_server import free_port, mlflow_server
 
+from benchmarks.exchange import mlflow_server
 from fedquad.errors import ExchangeError
 from fedquad.exchange.exchange import open_exchange
 
@@ -12,9 +12,8 @@ pytestmark = pytest.mark.server
 
 
 def test_contents_go_through_mlflows_artifact_proxy(tmp_path: Path) -> None:
-    port, adapter = free_port(), bytes(range(256)) * 6250
-    with mlflow_server(tmp_path, port):
-        url = f"mlflow+http://127.0.0.1:{port}"
+    adapter = bytes(range(256)) * 6250
+    with mlflow_server(tmp_path) as (url, _):
         exchange = open_exchange(f"{url}?experiment=0", scope="campaign:1")
         digests = [exchange.put(content) for content in (adapter, b"", b"scalars")]
         folder = tmp_path / "artifacts" / "0" / "fedquad-exchange" / "campaign:1"
