@@ -82,8 +82,9 @@ class DataSpec:
     train: int | None = about("Training examples over all devices; empty means all there are.", None)
     validation: int | None = about("Validation examples, which choose the best round; empty means all.", None)
     test: int | None = about("Test examples, which tables report; empty means all.", None)
-    partition: Literal["class_mix", "dirichlet", "iid", "column"] = about(
-        "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, or by a column.",
+    partition: Literal["class_mix", "dirichlet", "iid", "column", "local"] = about(
+        "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, by a column, or "
+        "not at all: local, each device has its own.",
         "class_mix",
     )
     alpha: float = about("Dirichlet concentration; smaller is more skewed.", 10.0)
@@ -107,6 +108,10 @@ class DataSpec:
             self.column,
             "it goes with partition: column, and only there",
         )
+        if self.partition == "local":
+            require(self.train is None, "data.train", self.train, "with partition: local all that devices have is used")
+            has_columns = bool(self.text_columns) and bool(self.label_column)
+            require(has_columns, "data.partition", "local", "that needs data.text_columns and data.label_column")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,6 +362,15 @@ class CampaignSpec:
             "rounds",
             self.rounds,
             f"a campaign has at least one round and at most {MOST_ROUNDS}",
+        )
+        elsewhere = set(self.fleet.boards) <= set(
+            self.fleet.pools
+        )  # all devices are real, each with a folder of its own
+        require(
+            self.data.partition != "local" or bool(self.data.source) or elsewhere,
+            "data.source",
+            self.data.source,
+            "with partition: local it is the folder that holds devices/BOARD/NAME, validation and test",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")

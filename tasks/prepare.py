@@ -13,8 +13,8 @@ import numpy as np
 
 from fedquad import discover, wire
 from fedquad.fleets import fleet
-from fedquad.fleets.partition import partition
-from fedquad.learn import jobs, tokens
+from fedquad.fleets.partition import own, partition
+from fedquad.learn import jobs, local, tokens
 from fedquad.learn.pool import Pool, cores
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
@@ -28,7 +28,7 @@ from fedquad.store.environment import environment
 from fedquad.store.files import digest_of
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
-from fedquad.types import ModelLayout
+from fedquad.types import Ints, ModelLayout
 from tasks.evaluate import PoolJudge
 from tasks.export import renew
 from tasks.fleet import DeviceFleet
@@ -67,7 +67,7 @@ async def prepare(session: Session) -> None:
     spec, pool = session.spec, session.pool
     strategies = [discover.strategy(arm.method, arm.params) for arm in spec.arms]
     announce("loading", what="data")
-    session.data = await pool.do(jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=str(home() / "cache")))
+    session.data = await pool.do(preparing(spec))
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
     session.inputs = {"spec": session.folder.spec_digest()} | {
@@ -90,23 +90,24 @@ async def prepare(session: Session) -> None:
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
 
 
+def preparing(spec: CampaignSpec) -> jobs.Prepare:
+    """What is to be tokenised here; with partition `local` that is whatever lies here of the devices' own."""
+    is_local = spec.data.partition == "local"
+    folders = local.folders(spec.data.source, spec.fleet.boards, spec.fleet.pools) if is_local else ()
+    cache = str(home() / "cache")
+    return jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=cache, folders=folders, labels=())
+
+
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     """The split, the master adapter and the fleet of one seed, with their digests."""
     spec, layout = session.spec, session.layout
-    labels, groups = tokens.read_labels(Path(session.data["splits"]["train"]["path"]))
-    rows = partition(
-        labels,
-        len(drawn),
-        kind=spec.data.partition,
-        alpha=spec.data.alpha,
-        seed=seed,
-        batch=spec.training.batch,
-        columns=groups,
-    )
+    rows = dealt(session, len(drawn), seed)
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
     path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
     inputs.keep(path, shards, split)
+    if spec.data.partition == "local":  # then the shards say how many examples a device has, and the data which
+        split = digest_of([split, session.data["splits"]["train"]["digest"]])
     master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
         "split": split,
@@ -118,6 +119,23 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     }
     examples = np.array([len(indices) for indices in rows], dtype=np.int64)
     return Seed(seed, master, path, examples, fleet_of(session, drawn, seed), digests)
+
+
+def dealt(session: Session, devices: int, seed: int) -> tuple[Ints, ...]:
+    """Which training examples are whose."""
+    spec, train = session.spec, session.data["splits"]["train"]
+    if spec.data.partition == "local":
+        return own(session.data["devices"])
+    labels, groups = tokens.read_labels(Path(train["path"]))
+    return partition(
+        labels,
+        devices,
+        kind=spec.data.partition,
+        alpha=spec.data.alpha,
+        seed=seed,
+        batch=spec.training.batch,
+        columns=groups,
+    )
 
 
 def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
@@ -136,6 +154,8 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     strategy = remembered(discover.strategy(chosen.method, chosen.params), spec.training)
     world = world_of(session, chosen, strategy, shared)
     about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
+    if "label_names" in session.data:  # of the devices; no set knows them
+        about["labels"] = session.data["label_names"]
     computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}
     folder = describe(session.folder.arm(label, seed), {**about, "inputs": computed_from}, shared, spec)
     work = Arm(

@@ -49,7 +49,9 @@ class Office:
     async def open(self) -> None:
         await self.pool.start()
         data = DataSpec(train=16, validation=16, test=ROWS)
-        prepared = await self.pool.do(Prepare(data=data, model=ModelSpec(), seed=0, cache=str(self.folder)))
+        prepared = await self.pool.do(
+            Prepare(data=data, model=ModelSpec(), seed=0, cache=str(self.folder), folders=(), labels=())
+        )
         splits = {name: split["path"] for name, split in prepared["splits"].items()}
         opened = await self.pool.open(Open(model=ModelSpec(), labels=3, greatest_rank=8, splits=splits, threads=1))
         adapter = adapters.initial(wire.from_json(ModelLayout, opened["layout"]), 8, 0)
@@ -148,7 +150,7 @@ COORDINATOR = """
         pool = Pool(3, 1)
         await pool.start()
         def job(train):
-            return Prepare(data=DataSpec(train=train, validation=8, test=8), model=ModelSpec(), seed=0, cache=sys.argv[1])
+            return Prepare(data=DataSpec(train=train, validation=8, test=8), model=ModelSpec(), seed=0, cache=sys.argv[1], folders=(), labels=())
         await asyncio.gather(*(pool.do(job(8)) for _ in range(3)))
         print("idle", flush=True)
         await pool.do(job(2_000_000))

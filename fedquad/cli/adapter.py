@@ -89,11 +89,12 @@ def _write(folder: "CampaignFolder", arm: "ArmFolder", target: Path, merge: bool
     from flows import edge
 
     spec, task = folder.stored_spec(), find_task(edge.typed(folder.stored_spec()).data)
+    labels = tuple(map(str, arm.description().get("labels", task.labels)))  # of the devices, where the set has none
     facts = arm.facts(arm.progress().best_round)
     summary = next(one for one in folder.summarise()["arms"] if f"{one['label']}-s{one['seed']}" == arm.name)
     base = spec["model"]["name"]
     subject = card.Subject(
-        campaign=folder.name, spec=spec, arm=summary, facts=facts, labels=task.labels, columns=task.columns,
+        campaign=folder.name, spec=spec, arm=summary, facts=facts, labels=labels, columns=task.columns,
         is_embedded=base in embedded(), is_merged=merge,
     )  # fmt: skip
     if os.path.lexists(target):
@@ -104,7 +105,7 @@ def _write(folder: "CampaignFolder", arm: "ArmFolder", target: Path, merge: bool
             made = Path(room) / "made"
             made.mkdir()
             if merge:
-                merged.write(arm.path / "best", base, task.labels, made)
+                merged.write(arm.path / "best", base, labels, made)
             else:
                 for name in (peft_folder.CONFIG, peft_folder.WEIGHTS):
                     shutil.copyfile(arm.path / "best" / name, made / name)

@@ -4,7 +4,10 @@ class_mix   equal sizes; device i's class mix is drawn from Dir(alpha * p), p th
 dirichlet   each class is cut by its own draw from Dir(alpha, ..., alpha) over the devices; sizes differ
 iid         equal sizes, uniformly
 column      whole groups (a user's examples stay together), the largest first to the device that has least
+local       nobody deals: a device's examples are its own (`own`)
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,6 +47,12 @@ def partition(
             f"{batch}; raise data.train or data.alpha, or lower training.batch or the fleet's size"
         )
     return tuple(np.sort(part).astype(np.int64) for part in parts)
+
+
+def own(sizes: Sequence[int]) -> tuple[Ints, ...]:
+    """Each device's examples where those of all devices stand one after another: as many as it has, none too few."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    return tuple(np.arange(end - size, end, dtype=np.int64) for size, end in zip(sizes, ends))
 
 
 def _smallest(parts: list[Ints]) -> int:

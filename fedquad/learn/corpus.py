@@ -8,6 +8,7 @@ twentieth of its training rows, the same for every seed, is held out to choose t
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fedquad import rng
-from fedquad.errors import DeviceError
+from fedquad.errors import DeviceError, shown
 from fedquad.learn.source import hub_problem
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.spec import DataSpec
@@ -26,6 +27,7 @@ from fedquad.types import Ints
 Rows = Mapping[str, Sequence[Any]]
 MOST_HELD_OUT = 10_000
 ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def named_columns(data: DataSpec) -> TextTask:
     train = _rows(corpus, corpus.train, data.source)
     if train is None:
         raise missing(corpus, data.source)
-    labels = tuple(sorted({_text(value) for value in _column(train, corpus.label_column, corpus)}, key=_natural))
+    labels = tuple(sorted({as_text(value) for value in _column(train, corpus.label_column, corpus)}, key=natural))
     note = (
         ""
         if corpus.validation
@@ -81,6 +83,22 @@ def named_columns(data: DataSpec) -> TextTask:
         load=lambda request: read_table(corpus, labels, request),
         note=note,
     )
+
+
+def labelled_elsewhere(data: DataSpec, labels: Sequence[str]) -> TextTask:
+    """A set whose training rows and labels are its devices' own (partition `local`): the source holds what it is scored by."""
+    corpus = Corpus(hub=data.name, columns=data.text_columns, label_column=data.label_column)
+
+    def load(request: Request) -> Table:
+        rows = _rows(corpus, request.split, request.source)
+        if rows is None or _is_hidden(rows, corpus):
+            raise DeviceError(
+                f"data.partition is 'local', so nothing is held out from train, and {data.name!r} has no {request.split} "
+                f"split with labels in {request.source}; put {corpus_files(request.split)} there"
+            )
+        return read_table(corpus, labels, request)
+
+    return TextTask(name=data.name, columns=data.text_columns, labels=tuple(labels), load=load)
 
 
 def read_table(corpus: Corpus, labels: Sequence[str], request: Request) -> Table:
@@ -102,7 +120,7 @@ def read_table(corpus: Corpus, labels: Sequence[str], request: Request) -> Table
     index = {label: i for i, label in enumerate(labels)}
     return Table(
         columns={
-            key: tuple(_text(values[i]) for i in picked) for key, values in rows.items() if key != corpus.label_column
+            key: tuple(as_text(values[i]) for i in picked) for key, values in rows.items() if key != corpus.label_column
         },
         labels=tuple(_label(truth[i], index, f"{_name(corpus)}, {name}, row {i}") for i in picked),
     )
@@ -126,20 +144,27 @@ def _rows(corpus: Corpus, split: str, source: str) -> Rows | None:
 def _from_folder(folder: Path, split: str) -> Rows | None:
     if not folder.is_dir():
         raise DeviceError(f"data.source is {str(folder)!r}, but there is no such folder on this machine")
+    files = files_of(folder, split)
+    return _joined([read_file(file) for file in files]) if files else None
+
+
+def files_of(folder: Path, split: str) -> list[Path]:
+    """A split's files, in the order of their rows; none if the folder has no such split."""
     for name in (split, split.partition("_")[0]):  # MNLI's validation_matched may be called validation
         for ending in ENDINGS:  # one format: the same rows may be there in several
             places = (f"{name}{ending}", f"{name}-*{ending}", f"data/{name}-*{ending}", f"{name}/*{ending}")
             files = sorted(file for place in places for file in folder.glob(place))
             if files:
-                return _joined([_read(file) for file in files])
-    return None
+                return files
+    return []
 
 
-def _read(file: Path) -> Rows:
+def read_file(file: Path) -> Rows:
+    """A file's columns; none where it has neither rows nor a heading."""
     try:
         return _parse(file)
-    except (OSError, ValueError) as error:
-        raise DeviceError(f"{file} cannot be read as {file.suffix[1:]}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # each format's reader fails in ways of its own
+        raise DeviceError(f"{file} cannot be read as {file.suffix[1:]}: {shown(str(error))}") from error
 
 
 def _parse(file: Path) -> Rows:
@@ -150,9 +175,11 @@ def _parse(file: Path) -> Rows:
         return table
     with file.open(encoding="utf-8", newline="") as text:
         # Python's own csv keeps text as it stands; readers that guess types turn "007" into 7
-        records = (
-            list(csv.DictReader(text)) if file.suffix == ".csv" else [json.loads(line) for line in text if line.strip()]
-        )
+        if file.suffix == ".csv":
+            reader = csv.DictReader(text)
+            records = list(reader)
+            return {key: [record[key] for record in records] for key in reader.fieldnames or ()}
+        records = [json.loads(line) for line in text if line.strip()]
     return {key: [record.get(key) for record in records] for key in (records[0] if records else {})}
 
 
@@ -211,21 +238,21 @@ def _column(rows: Rows, name: str, corpus: Corpus) -> Sequence[Any]:
 
 
 def _is_hidden(rows: Rows, corpus: Corpus) -> bool:
-    return all(_text(value) in ("", "-1") for value in rows.get(corpus.label_column, ()))
+    return all(as_text(value) in ("", "-1") for value in rows.get(corpus.label_column, ()))
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _natural(label: str) -> tuple[bool, int, str]:
+def natural(label: str) -> tuple[bool, int, str]:
     """Numbers by value (10 after 9), then names."""
-    return (False, int(label), "") if label.lstrip("-").isdigit() else (True, 0, label)
+    return (False, int(label), label) if WHOLE.fullmatch(label) else (True, 0, label)
 
 
 def _label(value: Any, index: Mapping[str, int], where: str) -> int:
     """A label's name as its index, or the index itself where the labels are named otherwise."""
-    text = _text(value)
+    text = as_text(value)
     if text in index:
         return index[text]
     if text.isdigit() and int(text) < len(index):

@@ -24,6 +24,8 @@ class Prepare:
     model: ModelSpec
     seed: int
     cache: str
+    folders: tuple[str, ...]  # partition `local`: each device's own, empty where it lies on the device itself
+    labels: tuple[str, ...]  # partition `local`: what devices said that their examples have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pkgutil
 
 from fedquad.errors import SpecError
 from fedquad.learn import datasets
-from fedquad.learn.corpus import named_columns
+from fedquad.learn.corpus import labelled_elsewhere, named_columns
 from fedquad.learn.tables import TextTask
 from fedquad.spec import DataSpec
 
@@ -22,6 +22,8 @@ def task_names() -> tuple[str, ...]:
 
 def find_task(data: DataSpec) -> TextTask:
     """Return the task, or make it from the columns the spec names."""
+    if data.partition == "local":
+        return labelled_elsewhere(data, ())
     if data.text_columns and data.label_column:
         return named_columns(data)
     if data.name not in task_names():

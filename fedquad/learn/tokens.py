@@ -11,7 +11,7 @@ torch.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,19 +85,26 @@ def prepare(data: DataSpec, model: ModelSpec, seed: int, cache: Path) -> dict[st
     from fedquad.learn.task import find_task
 
     task = find_task(data)
-    tokenizer, pad = _tokenizer(model.name)
-    maker = _digest_of_tokenizer(tokenizer, pad, model.max_length)
-    splits = {}
     sizes: tuple[tuple[Split, int | None], ...] = (
         ("train", data.train),
         ("validation", data.validation),
         ("test", data.test),
     )
-    for split, size in sizes:
-        table = task.load(Request(split=split, size=size, seed=seed, source=data.source))
-        splits[split] = _kept(
-            table, task, data.column if split == "train" else "", tokenizer, pad, model.max_length, maker, cache
-        )
+    tables = (
+        (split, task.load(Request(split=split, size=size, seed=seed, source=data.source)), data.column)
+        for split, size in sizes
+    )
+    return keep(task, tables, model, cache)
+
+
+def keep(task: TextTask, tables: Iterable[tuple[Split, Table, str]], model: ModelSpec, cache: Path) -> dict[str, Any]:
+    """Tokenise a task's splits, the training split with the column it is dealt out by; one table is in memory at a time."""
+    tokenizer, pad = _tokenizer(model.name)
+    maker = _digest_of_tokenizer(tokenizer, pad, model.max_length)
+    splits = {
+        split: _kept(table, task, column if split == "train" else "", tokenizer, pad, model.max_length, maker, cache)
+        for split, table, column in tables
+    }
     return {
         "task": task.name,
         "labels": len(task.labels),

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save
 
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
-from fedquad.learn import jobs, tokens
+from fedquad.learn import jobs, local, tokens
 from fedquad.learn.jobs import Evaluate, Job, Open, Prepare, Train
 from fedquad.rounds import adapters
 from fedquad.types import Adapter, Ints
@@ -47,13 +47,19 @@ class Worker:
         """Carry out a job of any kind."""
         match job:
             case Prepare():
-                return tokens.prepare(job.data, job.model, job.seed, Path(job.cache))
+                return self.prepare(job)
             case Open():
                 return self.open(job)
             case Train():
                 return self.train(job)
             case Evaluate():
                 return self.evaluate(job)
+
+    def prepare(self, job: Prepare) -> Answer:
+        cache = Path(job.cache)
+        if job.data.partition == "local":
+            return local.prepare(job.data, job.model, job.seed, cache, job.folders, job.labels)
+        return tokens.prepare(job.data, job.model, job.seed, cache)
 
     def open(self, job: Open) -> Answer:
         import torch

@@ -37,7 +37,8 @@ class World:
 
     def __post_init__(self) -> None:
         training = self.training
-        epoch = -(-np.asarray(self.examples, dtype=np.int64) // training.batch)
+        examples = np.maximum(np.asarray(self.examples, dtype=np.int64), 1)  # who has none is asked, and says so
+        epoch = -(-examples // training.batch)
         steps = epoch if training.steps is None else np.full_like(epoch, training.steps)
         object.__setattr__(self, "steps", steps)
 

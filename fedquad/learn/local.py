@@ -1,0 +1,173 @@
+"""Devices' own examples (data.partition `local`): what lies in a device's folder is that device's, and nobody deals.
+
+    SOURCE/devices/jetson-tx2/lab-1/train.csv       the simulated fleet: of a board's folders the first by name take part
+    SOURCE/devices/jetson-tx2/lab-2/train.jsonl
+    SOURCE/validation.csv, SOURCE/test.csv          what the server scores by
+
+A real device encodes the same folder where it lies, and has the same rows to the bit:
+
+    describe_local(folder, ("text",), "stars")                     # {"examples": 812, "labels": ["1", "2", "5"]}
+    read_local(folder, data, model, ("1", "2", "3", "5"), cache)   # Encoded, for a campaign with these labels
+
+A folder's files are read within bounds, never by a link that leads out of it; nothing in them is unpickled.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedquad.errors import DeviceError, SpecError, quoted, shown
+from fedquad.learn import tokens
+from fedquad.learn.corpus import as_text, corpus_files, files_of, labelled_elsewhere, natural, read_file
+from fedquad.learn.tables import Request, Split, Table
+from fedquad.learn.tokens import Encoded
+from fedquad.spec import DataSpec, ModelSpec
+
+MOST_BYTES = 1 << 30  # of a device's training files
+MOST_EXAMPLES = 10_000_000  # of a device
+MOST_LABELS, MOST_LETTERS = 1000, 200  # more kinds of labels, or longer ones, are no classes but another column
+
+
+def folders(source: str, boards: Mapping[str, int], elsewhere: Collection[str] = ()) -> tuple[str, ...]:
+    """Each device's folder below `source`, in the order of the fleet; empty for devices whose board is `elsewhere`."""
+    found: list[str] = []
+    for board, count in boards.items():
+        found += (
+            [""] * count if board in elsewhere else _folders_of(Path(source).expanduser() / "devices" / board, count)
+        )
+    return tuple(found)
+
+
+def _folders_of(place: Path, count: int) -> list[str]:
+    there = sorted(item.name for item in place.iterdir() if is_device(item)) if place.is_dir() else []
+    if len(there) < count:
+        raise SpecError(
+            f"fleet.boards has {count} devices of {place.name}, but {place} holds {len(there)} folders with a device's "
+            f"examples; add some, or ask for fewer"
+        )
+    return [str(place / name) for name in there[:count]]
+
+
+def is_device(folder: Path) -> bool:
+    """Whether a folder is a device's; those that begin with a dot are tools'."""
+    return folder.is_dir() and not folder.name.startswith(".")
+
+
+def describe_local(folder: str | Path, text_columns: Sequence[str], label_column: str) -> dict[str, Any]:
+    """What a device says of its examples: how many there are, and which labels they have."""
+    _, labels = _own(Path(folder), text_columns, label_column)
+    return {"examples": len(labels), "labels": list(union(labels))}
+
+
+def union(*labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels of a campaign: those of its devices together, numbers by value, then names."""
+    found = {label for one in labels for label in one}
+    if len(found) > MOST_LABELS:
+        raise DeviceError(
+            f"there are {len(found)} different labels, but at most {MOST_LABELS}; is data.label_column the right one?"
+        )
+    return tuple(sorted(found, key=natural))
+
+
+def read_local(folder: str | Path, data: DataSpec, model: ModelSpec, labels: Sequence[str], cache: Path) -> Encoded:
+    """Encode a device's own examples for a campaign with these labels; tokenised once, as everywhere, under `cache`."""
+    texts, found = _own(Path(folder), data.text_columns, data.label_column)
+    index = {label: number for number, label in enumerate(labels)}
+    for label in found:
+        if label not in index:
+            raise DeviceError(
+                f"{folder} has the label {quoted(label)}, but the campaign's are: {shown(', '.join(labels))}"
+            )
+    table = Table(columns=texts, labels=tuple(index[label] for label in found))
+    kept = tokens.keep(labelled_elsewhere(data, labels), [("train", table, "")], model, cache)
+    return tokens.read(Path(kept["splits"]["train"]["path"]))
+
+
+def prepare(
+    data: DataSpec, model: ModelSpec, seed: int, cache: Path, folders: Sequence[str], labels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """As `tokens.prepare`, with each device's rows after another in the training split; `devices` says how many each has.
+
+    `labels` are those of devices whose folders are not here (empty in `folders`, with no rows); the answer's
+    `label_names` are those of all devices.
+    """
+    own = [_own(Path(one), data.text_columns, data.label_column) if one else ({}, ()) for one in folders]
+    task = labelled_elsewhere(data, union(labels, *(found for _, found in own)))
+    index = {label: number for number, label in enumerate(task.labels)}
+    train = Table(
+        columns={name: tuple(text for texts, _ in own for text in texts.get(name, ())) for name in data.text_columns},
+        labels=tuple(index[label] for _, found in own for label in found),
+    )
+    sizes = [len(found) for _, found in own]
+    own.clear()  # a fleet's text, held once
+    scored: tuple[tuple[Split, int | None], ...] = (("validation", data.validation), ("test", data.test))
+
+    def tables() -> Iterable[tuple[Split, Table, str]]:
+        yield "train", train, ""
+        for split, size in scored:
+            yield split, task.load(Request(split=split, size=size, seed=seed, source=data.source)), ""
+
+    return {**tokens.keep(task, tables(), model, cache), "devices": sizes, "label_names": list(task.labels)}
+
+
+Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
+
+
+def _own(folder: Path, text_columns: Sequence[str], label_column: str) -> Own:
+    """A folder's training rows, in the order of its files."""
+    if not folder.is_dir():
+        raise DeviceError(f"there is no folder {str(folder)!r} with a device's examples on this machine")
+    files = files_of(folder, "train")
+    if not files:
+        raise DeviceError(f"{folder} holds no examples of a device's; put {corpus_files('train')} there")
+    _check_files(folder, files)
+    texts: dict[str, list[str]] = {name: [] for name in text_columns}
+    labels: list[str] = []
+    for file in files:
+        rows = read_file(file)
+        for name, column in (*texts.items(), (label_column, labels)) if rows else ():
+            if name not in rows:
+                raise DeviceError(f"{file} has no column {name!r}; it has: {shown(', '.join(map(str, rows)))}")
+            column.extend(as_text(value) for value in rows[name])
+    _check_labels(folder, labels)
+    return {name: tuple(column) for name, column in texts.items()}, tuple(labels)
+
+
+def _check_files(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse what is no plain file inside the folder, and more than is meant to be read."""
+    home, size, rows = folder.resolve(), 0, 0
+    for file in files:
+        where = file.resolve()
+        if not where.is_file() or not where.is_relative_to(home):
+            raise DeviceError(
+                f"{file} is no file inside {folder}; a device's examples are read from its own folder alone"
+            )
+        size += where.stat().st_size
+        if file.suffix == ".parquet":
+            in_rows, in_bytes = _promised(file)
+            rows, size = rows + in_rows, size + in_bytes
+    if size > MOST_BYTES or rows > MOST_EXAMPLES:
+        raise DeviceError(
+            f"{folder} holds {size} bytes of examples, but a device may have {MOST_BYTES}, in at most {MOST_EXAMPLES} rows"
+        )
+
+
+def _promised(file: Path) -> tuple[int, int]:
+    """Rows and bytes that a Parquet file unfolds to, by its own account."""
+    from pyarrow import parquet  # type: ignore[import-untyped]
+
+    try:
+        about = parquet.read_metadata(file)
+        return about.num_rows, sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups))
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"{file} cannot be read as parquet: {' '.join(str(error).split())}") from error
+
+
+def _check_labels(folder: Path, labels: Sequence[str]) -> None:
+    for row, label in enumerate(labels):
+        if not label or len(label) > MOST_LETTERS:
+            raise DeviceError(
+                f"{folder}, example {row}: the label is {quoted(label)}; each has one, of at most {MOST_LETTERS} letters"
+            )
+    if len(labels) > MOST_EXAMPLES:
+        raise DeviceError(f"{folder} holds {len(labels)} examples, but a device may have {MOST_EXAMPLES}")
