@@ -128,13 +128,13 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     examples = np.array([len(indices) for indices in rows], dtype=np.int64)
     shards = {str(device): indices for device, indices in enumerate(rows)}
     split = adapters.tensors_digest(shards)
-    if session.office is not None:  # what lies on real devices is known by its number alone
-        examples += np.array(session.office.roster.examples, dtype=np.int64)
-        split = adapters.tensors_digest({str(device): one for device, one in enumerate(own(examples.tolist()))})
-    path = home() / "cache" / "shards" / f"{adapters.tensors_digest(shards)[:16]}.safetensors"
-    inputs.keep(path, shards, adapters.tensors_digest(shards))
+    path = home() / "cache" / "shards" / f"{split[:16]}.safetensors"
+    inputs.keep(path, shards, split)
     if spec.data.partition == "local":  # then the shards say how many examples a device has, and the data which
         split = digest_of([split, session.data["splits"]["train"]["digest"]])
+    if session.office is not None:  # what lies on real devices is known here by its number alone
+        examples += np.array(session.office.roster.examples, dtype=np.int64)
+        split = digest_of([split, [list(who) for who in session.office.roster.places], examples.tolist()])
     master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
         "split": split,

@@ -95,12 +95,13 @@ def question(
         trace = inputs.trace_of(spec.fleet)
         fleet, names, there = planning.drawn(spec, cost, discover.boards(), trace, round)
     known = EXAMPLES.get(spec.data.name) or (GENERATED if spec.data.name.startswith("mini-") else None)
+    own = own_examples(spec)
     return planning.Question(
         cost=cost,
         settings=planning.settings_of(spec, rule),
         round=round,
         seed=spec.seeds[0],
-        steps=planning.steps_of(spec, known, len(there)),
+        steps=planning.steps_of(spec, known if own is None else own if fleet else sum(own), len(there)),
         training=spec.training,
         gradient_norms=norms,
         fleet=fleet,
@@ -108,6 +109,22 @@ def question(
         statuses=there,
         mean_seconds=t_avg,
     )
+
+
+def own_examples(spec: "CampaignSpec") -> list[int] | None:
+    """How many examples each device has of its own; nothing where they are dealt out, or steps are given."""
+    from fedquad.errors import SpecError
+    from fedquad.learn import local
+
+    if spec.data.partition != "local" or spec.training.steps:
+        return None
+    folders = local.folders(spec.data.source, spec.fleet.boards, spec.fleet.pools)
+    if "" in folders:
+        raise SpecError(
+            "how many examples the devices of fleet.pools have is known when they join; give training.steps"
+        )
+    data = spec.data
+    return [local.describe_local(folder, data.text_columns, data.label_column)["examples"] for folder in folders]
 
 
 def cost_of(spec: "CampaignSpec") -> "CostModel":

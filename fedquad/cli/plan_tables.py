@@ -35,9 +35,11 @@ def plan(
     note = [f"{left} more devices; --json has all."] if left > 0 else []
     if np.all(question.gradient_norms == 1):
         note.append("Gradient norms are taken as equal; --gradients takes measured ones, --explain says why.")
+    least, most = int(question.steps.min()), int(question.steps.max())
+    steps = f"{most} steps" if least == most else f"{least} to {most} steps"
     note.append(
         f"Memory, seconds and bytes are those of {question.cost.name}, batch {question.cost.batch}, sequence "
-        f"{question.cost.sequence}; {question.steps} steps a round{' on the mean' if question.settings.rule == 'paced' else ''}. Bottom: devices that train the lowest layer."
+        f"{question.cost.sequence}; {steps} a round{' on the mean' if question.settings.rule == 'paced' else ''}. Bottom: devices that train the lowest layer."
     )
     return Group(*parts, Text(), *(Text(line, style="dim") for line in note))
 

@@ -1,6 +1,6 @@
 """One round, planned without training: what each device would be given, its cost, and how other rules compare."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -39,7 +39,7 @@ class Question:
     settings: Settings
     round: int
     seed: int
-    steps: int  # of every device's round
+    steps: Ints  # of each device's round
     training: TrainingSpec
     gradient_norms: Floats
     fleet: fleets.Fleet | None  # none: the statuses were described
@@ -54,7 +54,12 @@ class Question:
     @property
     def devices(self) -> Devices:
         """The devices that can be asked, in ACS's terms."""
-        return acs.describe(self.cost, self.statuses, np.full(len(self.there), self.steps), self.there)
+        return acs.describe(self.cost, self.statuses, self.steps[self.there], self.there)
+
+    @property
+    def usual_steps(self) -> int:
+        """Of the device in the middle, where they differ."""
+        return int(np.median(self.steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,16 +91,18 @@ def settings_of(spec: CampaignSpec, rule: str | None) -> Settings:
     return acs.settings(rule or arm.method.partition(":")[2], **known)  # type: ignore[arg-type]
 
 
-def steps_of(spec: CampaignSpec, examples: int | None, devices: int) -> int:
-    """Steps of a device's round, the examples being dealt out evenly."""
+def steps_of(spec: CampaignSpec, examples: int | Sequence[int] | None, devices: int) -> Ints:
+    """Steps of each device's round; `examples` are dealt out evenly, or are each device's own."""
     if spec.training.steps:
-        return spec.training.steps
+        return np.full(devices, spec.training.steps)
     total = spec.data.train or examples
     if not total:
         raise SpecError(
             f"data.train is empty and how many examples {spec.data.name!r} has is not known; give it, or training.steps"
         )
-    return max(1, -(-(total // devices) // spec.training.batch))
+    each = np.full(devices, total // devices) if isinstance(total, int) else np.asarray(total)
+    steps: Ints = np.maximum(1, -(-each // spec.training.batch))
+    return steps
 
 
 def answer(question: Question) -> Answer:
@@ -110,7 +117,7 @@ def answer(question: Question) -> Answer:
 def _choose(question: Question, rule: Settings | None, devices: Devices, mean_seconds: float) -> tuple[Choices, Ints]:
     """What a rule gives every device, and the steps that it takes."""
     choices = forecast.select(rule, devices, question.cost.constants, question.gradient_norms, mean_seconds)
-    steps = np.full(len(devices), question.steps)
+    steps = question.steps[question.there]
     if rule is None or rule.rule != "paced":
         return choices, steps
     return forecast.in_time(choices, question.cost, question.statuses, question.there, steps, question.training)

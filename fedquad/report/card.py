@@ -54,7 +54,7 @@ A {kind} for `{base}` that tells {", ".join(of.labels)} apart, trained without m
 ## How it was trained
 
 Method `{arm["method"]}`{_params(arm["params"])}, seed {arm["seed"]}, on {devices}, each with its own part of `{data}`
-(partition {of.spec["data"]["partition"]}, alpha {of.spec["data"]["alpha"]:g}). It is what round {facts["round"]} of {of.spec["rounds"]} left, the best by the
+({_dealt(of.spec["data"])}). It is what round {facts["round"]} of {of.spec["rounds"]} left, the best by the
 validation split, after {seconds(facts["elapsed_seconds"])} of the fleet's time.{f" {arm['method']}: {remark}." if remark else ""}
 
 LoRA of rank {of.spec["model"]["rank"]}, alpha {of.spec["model"]["alpha"]:g}; batch {of.spec["training"]["batch"]}, learning rate {of.spec["training"]["learning_rate"]:g}, {of.spec["model"]["max_length"]} tokens an example at most.
@@ -103,6 +103,13 @@ def snippet(of: Subject) -> str:
             'classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(base))',
         ]
     return "\n".join([*lines, f"print(classify({json.dumps(example)}))"])
+
+
+def _dealt(data: Mapping[str, Any]) -> str:
+    """How the devices came by their examples."""
+    if data["partition"] == "local":
+        return "its own, never dealt"
+    return f"partition {data['partition']}, alpha {data['alpha']:g}"
 
 
 def _params(params: Mapping[str, Any]) -> str:

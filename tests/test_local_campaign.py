@@ -1,0 +1,102 @@
+"""A campaign of the simulated fleet over devices' own folders: nothing is dealt, unequal and empty devices take part as they are."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import fedquad
+from fleet_of_three import layout, pricing
+from handmade import home_is
+from local_folders import BOARDS, LAYOUT, data, make, rows, write
+from tiny import a_spec, write_model
+
+from fedquad import discover
+from fedquad.fleets import fleet
+from fedquad.learn import local
+from fedquad.learn.jobs import Open
+from fedquad.learn.pool import Pool
+from fedquad.report import card
+from fedquad.rounds.facts import RoundFacts
+from fedquad.spec import CampaignSpec, FleetSpec, TrainingSpec
+from fedquad.store.campaign import campaign
+from tasks import prepare
+from tasks.round import play
+from tasks.session import Arm, Seed, Session
+
+SIZES = [count for _, _, count in LAYOUT]
+BATCH = 4
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CampaignSpec:
+    home_is(tmp_path / "runs", monkeypatch)
+    return CampaignSpec(
+        model=a_spec(write_model(tmp_path / "model")),
+        data=data(make(tmp_path / "source")),
+        fleet=FleetSpec(boards=BOARDS),
+        training=TrainingSpec(batch=BATCH),
+        seeds=(0, 1),
+        rounds=1,
+    )
+
+
+def test_a_round_is_trained_on_what_lies_in_the_folders(spec: CampaignSpec) -> None:
+    async def run() -> tuple[Session, Arm, RoundFacts]:
+        async with prepare.opened(spec, "own") as session:
+            arm = prepare.open_arm(session, "fedlora", 0)
+            return session, arm, await play(arm)
+
+    session, arm, facts = asyncio.run(run())
+    assert arm.world.steps.tolist() == [4, 1, 1, 3]  # an epoch each; who has nothing is asked, and says so
+    failures = {row["device"]: row["failure"] for row in facts.to_json()["assignments"]}
+    assert failures == {0: "", 1: "", 2: "device 2: it has no examples", 3: ""}
+    assert session.seeds[0].examples.tolist() == SIZES
+    assert session.seeds[0].digests["split"] == session.seeds[1].digests["split"]
+    assert arm.folder.folder.description()["labels"] == ["a", "b", "c"]
+
+
+def drawn_seed(spec: CampaignSpec, cache: Path) -> Seed:
+    """What all arms of seed 0 share, without training processes."""
+    session = Session(campaign("splits"), spec, Pool(1, 1))
+    job = prepare.preparing(spec)
+    session.data = local.prepare(job.data, job.model, job.seed, cache, job.folders, job.labels)
+    session.layout, session.cost = layout(), pricing()
+    session.opening = Open(model=spec.model, labels=3, greatest_rank=8, splits={}, threads=1)
+    return prepare.draw_seed(session, fleet.resolve(spec.fleet, discover.boards()), 0)
+
+
+def test_whatever_changes_in_one_devices_folder_changes_the_splits_digest(spec: CampaignSpec, tmp_path: Path) -> None:
+    file = tmp_path / "source" / "devices" / LAYOUT[1][0] / "train.csv"
+    first = drawn_seed(spec, tmp_path / "cache")
+    digests = {first.digests["split"]}
+    for count, kinds in ((4, "ab"), (3, "ba"), (3, "a")):
+        write(file, rows(14, count, kinds))
+        digests.add(drawn_seed(spec, tmp_path / "cache").digests["split"])
+    assert len(digests) == 4
+    write(file, rows(14, 3))
+    again = drawn_seed(spec, tmp_path / "cache")
+    assert (again.digests, again.shards) == (first.digests, first.shards)
+
+
+def test_a_plan_counts_each_devices_own_steps(
+    spec: CampaignSpec, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.yaml"
+    document = {"model": {"name": "mini"}, "data": {**asdict(spec.data), "text_columns": ["text"]}}
+    path.write_text(yaml.safe_dump({**document, "fleet": {"boards": BOARDS}, "training": {"batch": BATCH}}))
+    planned = fedquad(capsys, monkeypatch, "plan", str(path), "--json").document
+    assert [device["steps"] for device in planned["devices"]] == [4, 1, 1, 3]
+    assert "1 to 4 steps a round" in fedquad(capsys, monkeypatch, "plan", str(path)).out
+    pools = "{jetson-agx-xavier: a, jetson-tx2: b}"
+    said = fedquad(capsys, monkeypatch, "plan", str(path), "--set", f"fleet.pools={pools}")
+    assert said.code == 3
+    assert "known when they join; give training.steps" in said.err
+    assert fedquad(capsys, monkeypatch, "plan", str(path), "--set", "training.steps=5").code == 0
+
+
+def test_a_card_says_that_nothing_was_dealt() -> None:
+    assert card._dealt({"partition": "local", "alpha": 10.0}) == "its own, never dealt"
+    assert card._dealt({"partition": "iid", "alpha": 10.0}) == "partition iid, alpha 10"
