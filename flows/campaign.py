@@ -116,7 +116,7 @@ async def _run_arms(
     session: Session, planned: list[tuple[str, int]], until: int | None
 ) -> dict[tuple[str, int], State]:
     """Run what is not finished, some arms at a time; one arm's failure leaves the others running."""
-    places = asyncio.Semaphore(ARMS_AT_ONCE)
+    places = asyncio.Semaphore(1 if session.spec.fleet.pools else ARMS_AT_ONCE)  # a real device does one job at a time
 
     async def run_one(label: str, seed: int) -> State:
         async with places:

@@ -166,11 +166,16 @@ def dealt(session: Session, devices: int, seed: int) -> tuple[Ints, ...]:
 
 def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
     """The fleet as specified: simulated on this machine, or behind Prefect's work pools."""
+    simulated = SimulatedFleet(drawn, session.cost, session.pool, seed)
     if session.office is None:
-        return SimulatedFleet(drawn, session.cost, session.pool, seed)
+        return simulated
+    from tasks.mixed_fleet import MixedFleet
     from tasks.work_pool_fleet import WorkPoolFleet  # imports prefect
 
-    return WorkPoolFleet(drawn, session.cost, session.office, seed)
+    real = WorkPoolFleet(drawn, session.cost, session.office, seed)
+    return (
+        MixedFleet(real, simulated, session.office.roster) if set(drawn.spec.boards) - set(drawn.spec.pools) else real
+    )
 
 
 def open_arm(session: Session, label: str, seed: int) -> Arm:

@@ -75,7 +75,10 @@ class WorkPoolFleet:
         for device, reason in reasons.items():
             if reason:
                 announce("notice", message=f"round {round}: device {device} ({real[device][1]}) is absent: {reason}")
-        there = [device in real and not reasons[device] for device in range(len(self.drawn))]
+        there = [
+            not reasons[device] if device in real else not pool and bool(drawn.available[device])
+            for device, (pool, _) in enumerate(self.office.roster.places)
+        ]
         self.latest = reported.as_reported(drawn, self.office.roster.of(self.office.heard), self.cost, there)
         return self.latest
 

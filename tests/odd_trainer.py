@@ -33,6 +33,7 @@ class OddTrainer(Trainer):
         deed = self.script.get(str(request["round"]), "")
 
         def slowly(step: int) -> None:
+            (self.folder.path / f"round-{request['round']}").touch()
             for _ in range(40 if deed == "slow" else 10_000 if deed == "never" else 0):
                 beat(step)
                 time.sleep(0.1)

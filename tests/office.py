@@ -58,6 +58,18 @@ class Office:
         finally:
             self.server.stop()
 
+    def restart(self) -> None:
+        """The server ended and begun again, on the same port and database."""
+        before = dict(os.environ)
+        self.server.stop()
+        os.environ.update(self.env)
+        try:
+            self.server.start()
+            self.server.wait()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
     async def _provision(self) -> None:
         from prefect.client.orchestration import PrefectClient
 

@@ -54,13 +54,13 @@ class RealFleet:
             lines = rows("mini-nli", f"server-{split}").splitlines(keepends=True)[:examples]
             (self.source / f"{split}.jsonl").write_text("".join(lines))
 
-    def serve(self, board: str, name: str, data: Path | str, **more: str) -> subprocess.Popen[bytes]:
+    def serve(self, board: str, name: str, data: Path | str, *, trainer: bool = True) -> subprocess.Popen[bytes]:
         """Start `fedquad device serve`."""
         log = open(self.office.folder / f"{name}.log", "ab")  # noqa: SIM115
-        command = [PROGRAM, "device", "serve", "--pool", BOARDS[board], "--name", name, "--data", str(data), "--exchange", str(self.exchange)]  # fmt: skip
+        command = [PROGRAM, "device", "serve", "--pool", BOARDS[board], "--name", name, "--data", str(data), "--exchange", str(self.exchange), "--trainer" if trainer else "--no-trainer"]  # fmt: skip
         process = subprocess.Popen(
             command,
-            env={**self.office.env, **more},
+            env=self.office.env,
             cwd=self.office.folder,
             stdout=log,
             stderr=log,

@@ -13,13 +13,14 @@ A folder's files are read within bounds, never by a link that leads out of it; n
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fedquad.errors import DeviceError, SpecError, quoted, shown
 from fedquad.learn import tokens
 from fedquad.learn.corpus import as_text, corpus_files, files_of, labelled_elsewhere, natural, read_file
-from fedquad.learn.tables import Request, Split, Table
+from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.learn.tokens import Encoded
 from fedquad.spec import DataSpec, ModelSpec
 
@@ -92,7 +93,7 @@ def prepare(
     `label_names` are those of all devices.
     """
     own = [_own(Path(one), data.text_columns, data.label_column) if one else ({}, ()) for one in folders]
-    task = labelled_elsewhere(data, union(labels, *(found for _, found in own)))
+    task = scored_by(data, union(labels, *(found for _, found in own)))
     index = {label: number for number, label in enumerate(task.labels)}
     train = Table(
         columns={name: tuple(text for texts, _ in own for text in texts.get(name, ())) for name in data.text_columns},
@@ -108,6 +109,22 @@ def prepare(
             yield split, task.load(Request(split=split, size=size, seed=seed, source=data.source)), ""
 
     return {**tokens.keep(task, tables(), model, cache), "devices": sizes, "label_names": list(task.labels)}
+
+
+def scored_by(data: DataSpec, labels: Sequence[str]) -> TextTask:
+    """What the server scores by: the source's own splits, or, without a source, those of an embedded task."""
+    from fedquad.learn.task import find_task, task_names
+
+    if data.source or data.name not in task_names():
+        return labelled_elsewhere(data, labels)
+    task = find_task(replace(data, partition="iid", text_columns=(), label_column=""))
+    names = union(labels, task.labels)
+
+    def load(request: Request) -> Table:
+        table = task.load(request)
+        return replace(table, labels=tuple(names.index(task.labels[label]) for label in table.labels))
+
+    return replace(task, labels=names, load=load)
 
 
 Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
