@@ -33,14 +33,18 @@ class Fleet:
     """Servers and devices on loopback, with a home of their own."""
 
     def __init__(self, home: Path, devices: int) -> None:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))
+        }
         self.env = {**clean, "FEDQUAD_HOME": str(home), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         self.home = home
         self.names = [f"agx-{number:02}" for number in range(devices)]
         self.served: list[subprocess.Popen[bytes]] = []
 
     def run(self, *arguments: str) -> str:
-        answer = subprocess.run([PROGRAM, *arguments], env=self.env, cwd=self.home, capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [PROGRAM, *arguments], env=self.env, cwd=self.home, capture_output=True, text=True, check=False
+        )
         if answer.returncode:
             raise SystemExit(f"{' '.join(arguments)}: {answer.stderr[-2000:]}")
         return answer.stdout
@@ -117,7 +121,9 @@ def row(rounds: list[dict[str, Any]], devices: int, cpu: float, joins: list[floa
     """Medians over rounds and devices."""
     runs = [(facts, one["run"], one) for facts in rounds for one in facts["assignments"]]
     overlapping = [
-        sum(a["started"] < b["ended"] and b["started"] < a["ended"] for b in there) for there in by_round(rounds) for a in there
+        sum(a["started"] < b["ended"] and b["started"] < a["ended"] for b in there)
+        for there in by_round(rounds)
+        for a in there
     ]
 
     def median(values: list[float]) -> float:

@@ -15,7 +15,6 @@ from fedquad.store.campaign import campaign, home
 from flows import edge
 
 ON_THE_HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
-SPOOLED = re.compile(r"(device|survey)-\d{4,}\.safetensors")
 
 
 def folders() -> list[Path]:
@@ -44,6 +43,11 @@ def admit(spec: CampaignSpec) -> None:
             )
     if spec.fleet.trace:
         raise SpecError("fleet.trace names a file, which a form or the API cannot; use the command line")
+    if spec.fleet.exchange not in ("mlflow", os.environ.get("FEDQUAD_EXCHANGE")):
+        raise SpecError(
+            f"fleet.exchange is {quoted(spec.fleet.exchange)}, but through a form or the API it is `mlflow`, or what FEDQUAD_EXCHANGE of "
+            f"the worker says"
+        )
     for key, path in (("data.source", spec.data.source), ("cost.profile", spec.cost.profile)):
         if path:
             _check(key, path)
@@ -67,17 +71,4 @@ def _check(key: str, path: str) -> None:
     if not any(found.is_relative_to(folder) for folder in allowed):
         raise SpecError(
             f"{key} is {quoted(path)}, but through a form or the API folders lie below {', '.join(map(str, allowed))} (FEDQUAD_FOLDERS)"
-        )
-
-
-def check_out(path: str) -> None:
-    """Refuse to write a device's answer anywhere but into an arm's spool."""
-    out = Path(path)
-    spool = out.parent
-    is_spool = (
-        spool.name == "spool" and spool.parent.parent.name == "arms" and spool.resolve() == spool and spool.is_dir()
-    )
-    if not is_spool or not SPOOLED.fullmatch(out.name):
-        raise SpecError(
-            f"a job's answer goes into a campaign's spool as device-NNNN.safetensors, not to {path[:200]!r}"
         )

@@ -5,6 +5,8 @@ import os
 from fedquad.errors import ServiceError
 from fedquad.exchange.exchange import Exchange, open_exchange
 
+EXPERIMENT = "0"  # MLflow's default one: whoever may edit it may exchange (docs/server.md)
+
 
 def exchange_url(exchange: str) -> str:
     """The URL; `mlflow` is the tracking server's artifact proxy."""
@@ -15,7 +17,7 @@ def exchange_url(exchange: str) -> str:
         raise ServiceError(
             f"the exchange is the MLflow server, but MLFLOW_TRACKING_URI is {tracking!r}; `fedquad up` starts one, or give an fsspec URL"
         )
-    return f"mlflow+{tracking}"
+    return f"mlflow+{tracking.rstrip('/')}?experiment={EXPERIMENT}"
 
 
 def opened(url: str, scope: str) -> Exchange:

@@ -22,7 +22,7 @@ BOARDS = {
 }  # board -> pool
 SPEC = """\
 data: {name: mini-nli, partition: local, source: SOURCE, text_columns: [premise, hypothesis], label_column: label}
-fleet: {boards: BOARDS, pools: POOLS, exchange: EXCHANGE, deadline_seconds: 120, join_seconds: 90}
+fleet: {boards: BOARDS, pools: POOLS, exchange: EXCHANGE, deadline_seconds: 120, join_seconds: 90, memory: board}
 training: {steps: 2, batch: 4}
 arms: [{method: METHOD}]
 rounds: ROUNDS

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from office import Office
-from real_campaigns import TINY, digests, fedquad, flow_runs, summary
 
 from flows.provision import DEPLOYED
 
@@ -101,23 +100,3 @@ def test_the_form_refuses_what_it_does_not_know_at_every_level(office: Office, w
     with pytest.raises(urllib.error.HTTPError) as refused:
         office.create_run("campaign/campaign", wrong)
     assert refused.value.code == 409 or refused.value.code == 422
-
-
-def test_a_fleet_behind_a_work_pool_computes_the_bits_of_the_simulated_one(office: Office) -> None:
-    spec = TINY.replace(
-        "{jetson-agx-xavier: 1, jetson-xavier-nx: 1, jetson-tx2: 1}, jitter: 0.1", "{jetson-agx-xavier: 2}{POOLS}"
-    )
-    spec = spec.replace("rounds: 3", "rounds: 2").replace(', {method: "fedlora:oracle"}', "")
-    (office.folder / "pooled.yaml").write_text(
-        spec.replace("{POOLS}", ", pools: {jetson-agx-xavier: jetson-agx}, deadline_seconds: 200")
-    )
-    (office.folder / "simulated.yaml").write_text(spec.replace("{POOLS}", ""))
-    simulated = summary(fedquad("campaign", "run", "simulated.yaml", "--json", env=office.env, cwd=office.folder))
-    with office.worker("jetson-agx", limit=2):
-        pooled = summary(fedquad("campaign", "run", "pooled.yaml", "--json", env=office.env, cwd=office.folder))
-    assert digests(pooled) == digests(simulated)
-    devices = [run["name"] for run in flow_runs(office.server.url) if " - device " in run["name"]]
-    assert sorted(devices) == [f"round {number} - device {device}" for number in (1, 2) for device in (0, 1)]
-    seconds = [r["round_seconds"] for r in pooled["arms"][0]["rounds"]]
-    assert all(0 < s < 60 for s in seconds)  # measured on this machine, not what a Jetson would take
-    assert [r["round_seconds"] for r in simulated["arms"][0]["rounds"]] != seconds

@@ -95,18 +95,16 @@ def test_a_form_names_folders_below_those_set_apart(
     admission.admit(edge.typed({"model": {"name": "FacebookAI/roberta-base"}}))
 
 
-def test_a_devices_answer_goes_into_a_spool_and_nowhere_else(tmp_path: Path, home: Path) -> None:
-    spool = home / "campaigns" / "mine" / "arms" / "fedlora-s0" / "spool"
-    spool.mkdir(parents=True)
-    admission.check_out(str(spool / "device-0001.safetensors"))
-    (tmp_path / "arms" / "x").mkdir(parents=True)
-    (tmp_path / "arms" / "x" / "spool").symlink_to(tmp_path)
-    for path in (
-        tmp_path / "anything", spool / "device-0001.json", spool / ".." / "device-0001.safetensors",
-        tmp_path / "arms" / "x" / "spool" / "device-0001.safetensors", Path("device-0001.safetensors"),
-    ):  # fmt: skip
-        with pytest.raises(SpecError, match="spool"):
-            admission.check_out(str(path))
+def test_an_exchange_is_the_servers_own_or_what_the_worker_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asks(exchange: str) -> CampaignSpec:
+        return CampaignSpec(fleet=FleetSpec(exchange=exchange))
+
+    admission.admit(asks("mlflow"))
+    for url in ("/etc", "s3://elsewhere/x", "sftp://host/x"):
+        with pytest.raises(SpecError, match="FEDQUAD_EXCHANGE"):
+            admission.admit(asks(url))
+    monkeypatch.setenv("FEDQUAD_EXCHANGE", "s3://ours/x")
+    admission.admit(asks("s3://ours/x"))
 
 
 @pytest.mark.parametrize("is_known", [False, True])

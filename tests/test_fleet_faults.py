@@ -126,7 +126,10 @@ def play(fleet: RealFleet, campaign: Campaign) -> None:
     for run in descendants(served["agx-odd"], "flows.registered"):
         run.kill()
     campaign.after(2)
-    stopped = [psutil.Process(served["nx-stopped"].pid), *psutil.Process(served["nx-stopped"].pid).children(recursive=True)]
+    stopped = [
+        psutil.Process(served["nx-stopped"].pid),
+        *psutil.Process(served["nx-stopped"].pid).children(recursive=True),
+    ]
     for one in stopped:  # round 3: stopped past the deadline, while agx-odd never answers
         one.suspend()
     campaign.after(3)
@@ -194,7 +197,11 @@ def test_a_server_that_is_restarted_in_mid_round_loses_nothing(story: list[dict[
 
 
 def test_no_run_is_left_behind(story: list[dict[str, Any]], fleet: RealFleet) -> None:
-    ours = [run for run in fleet.office.api("/flow_runs/filter", {"limit": 200}) if run["name"].startswith("fedlora-s0 round")]
+    ours = [
+        run
+        for run in fleet.office.api("/flow_runs/filter", {"limit": 200})
+        if run["name"].startswith("fedlora-s0 round")
+    ]
     assert ours
     assert {run["state_type"] for run in ours} <= {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
