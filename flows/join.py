@@ -1,4 +1,4 @@
-"""What `fedquad device serve` does before Prefect is imported: find the servers, the exchange and the device's own data."""
+"""What `fedquad device serve` does before Prefect is imported: find the servers, the exchange and the device's folder."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedquad.errors import DeviceError, ServiceError
-from fedquad.learn.local import describe_local
-from fedquad.onboard import own_data
 from fedquad.onboard.folder import DeviceFolder, device_folder
 from fedquad.store.campaign import home
 from fedquad.store.servers import into, read_servers
@@ -30,7 +28,7 @@ class Serving:
 
     pool: str
     name: str
-    data: str
+    data: str = ""
     server: str = ""
     credentials: str = ""
     exchange: str = "mlflow"
@@ -41,6 +39,8 @@ class Serving:
 
 def serve_device(asked: Serving) -> None:
     """Be a device until somebody ends it."""
+    if asked.own_trainer and not asked.data:
+        raise DeviceError("a device with a trainer of its own needs --data: the folder of its examples, or mini-nli")
     into(os.environ, read_servers(Path(asked.credentials).expanduser() if asked.credentials else None))
     if asked.server:
         os.environ["PREFECT_API_URL"] = asked.server
@@ -55,25 +55,12 @@ def serve_device(asked: Serving) -> None:
     folder = device_folder(asked.name)
     folder.make()
     with alone(folder):
-        data = own_data.folder_of(asked.data, folder)
-        described = describe_local(data, (), asked.label_column)
-
         from flows.serve import Device
 
-        device = Device(
-            folder,
-            asked.pool,
-            data,
-            int(described["examples"]),
-            tuple(described["labels"]),
-            asked.model,
-            asked.own_trainer,
-        )
-        print(
-            f"{asked.name}: {device.examples} examples, labels {', '.join(device.labels)}; joins {asked.pool}; Ctrl-C ends it"
-        )
+        trainer = (asked.data, asked.model, asked.label_column) if asked.own_trainer else ()
+        print(f"{asked.name}: joins {asked.pool} on {os.environ['PREFECT_API_URL']}; Ctrl-C ends it", flush=True)
         with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(device.serve())
+            asyncio.run(Device(folder, asked.pool, trainer).serve())
         print(f"{asked.name}: ended")
 
 

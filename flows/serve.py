@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -41,11 +40,7 @@ class Device:
 
     folder: DeviceFolder
     pool: str
-    data: Path
-    examples: int
-    labels: tuple[str, ...]
-    model: str = ""
-    own_trainer: bool = True
+    trainer: tuple[str, ...] = ()  # data, model and label column for a trainer of our own; empty: it runs elsewhere
     skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
 
     async def serve(self) -> None:
@@ -56,7 +51,7 @@ class Device:
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(stop, ours.cancel)
         async with asyncio.TaskGroup() as group:
-            if self.own_trainer:
+            if self.trainer:
                 group.create_task(self.keep_trainer())
             group.create_task(self.keep_worker())
             group.create_task(self.keep_reporting())
@@ -64,8 +59,9 @@ class Device:
     async def keep_trainer(self) -> None:
         """Have a trainer; it ends with us, however we end, since it reads our end of a pipe."""
         while True:
+            self.folder.forget("trainer")
             trainer = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fedquad.onboard.trainer", str(self.folder.path), str(self.data), self.model,
+                sys.executable, "-m", "fedquad.onboard.trainer", str(self.folder.path), *self.trainer,
                 stdin=asyncio.subprocess.PIPE,
                 env=without_secrets(os.environ),
                 start_new_session=True,
@@ -115,7 +111,7 @@ class Device:
         loop = asyncio.get_running_loop()
         while True:
             noted = self.folder.noted("trainer").get("noted_at")
-            if noted != told or loop.time() >= due:
+            if noted and (noted != told or loop.time() >= due):
                 try:
                     await self.tell()
                     told, due = noted, loop.time() + REPORT_SECONDS
@@ -126,9 +122,7 @@ class Device:
 
     async def tell(self) -> None:
         """Send one report; the server's clock, as its answer shows it, dates the next."""
-        said = report(
-            self.folder, self.pool, our_version(), await asyncio.to_thread(read_board), self.examples, self.labels
-        )
+        said = report(self.folder, self.pool, our_version(), await asyncio.to_thread(read_board))
         resource = f"fedquad.device.{self.pool}.{self.folder.name}"
         event = Event.model_validate(
             {

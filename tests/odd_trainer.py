@@ -21,7 +21,7 @@ from fedquad.rounds import adapters
 
 class OddTrainer(Trainer):
     def __init__(self, folder: DeviceFolder, data: Path, script: Mapping[str, str]) -> None:
-        super().__init__(folder, data)
+        super().__init__(folder, str(data))
         self.script = script
         self.kept: dict[str, Any] = {}
 

@@ -57,7 +57,7 @@ Labels = Annotated[
 def serve(
     pool: Annotated[str, typer.Option("--pool", help="The work pool to join: jetson-agx, jetson-orin, ...")],
     name: Name,
-    data: Data,
+    data: Data = "",
     server: Annotated[str, typer.Option("--server", help="Prefect's API; empty: the credentials file's.")] = "",
     credentials: Annotated[
         str, typer.Option("--credentials", help="A copy of the server's credentials.json; empty: this machine's.")
@@ -89,12 +89,11 @@ def serve(
 
 
 @app.command()
-def trainer(name: Name, data: Data, model: Model = "") -> None:
+def trainer(name: Name, data: Data, model: Model = "", label_column: Labels = "label") -> None:
     """Be a device's resident trainer alone, for a `serve` in another container: it needs neither network nor credentials."""
-    from fedquad.onboard import own_data
     from fedquad.onboard.folder import device_folder
     from fedquad.onboard.trainer import main
 
     folder = device_folder(name)
     folder.make()
-    main(folder.path, own_data.folder_of(data, folder), model)
+    main(folder.path, data, model, label_column)

@@ -64,6 +64,10 @@ class DeviceFolder:
         """Write trainer.json or transfer.json anew."""
         files.write_json(self.path / f"{name}.json", dict(document))
 
+    def forget(self, name: str) -> None:
+        """Remove a note that holds no more: its trainer has ended."""
+        (self.path / f"{name}.json").unlink(missing_ok=True)
+
     def noted(self, name: str) -> dict[str, Any]:
         """What was written there last; empty where nothing is, or nothing that can be read."""
         path = self.path / f"{name}.json"

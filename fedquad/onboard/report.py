@@ -9,9 +9,7 @@ from fedquad.fleets.reported import SCHEMA
 from fedquad.onboard.folder import DeviceFolder
 
 
-def report(
-    folder: DeviceFolder, pool: str, version: str, board: BoardReading, examples: int, labels: tuple[str, ...]
-) -> dict[str, Any]:
+def report(folder: DeviceFolder, pool: str, version: str, board: BoardReading) -> dict[str, Any]:
     """The status as it travels."""
     trainer, transfer = folder.noted("trainer"), folder.noted("transfer")
     return {
@@ -24,8 +22,8 @@ def report(
         "watts": _finite(board.watts),
         "upload_bandwidth": transfer.get("upload_bandwidth"),
         "download_bandwidth": transfer.get("download_bandwidth"),
-        "examples": examples,
-        "labels": list(labels),
+        "examples": int(trainer.get("examples", 0)),
+        "labels": list(trainer.get("labels", ())),
         "opened": str(trainer.get("opened", "")),
         "backbone": str(trainer.get("backbone", "")),
         "problem": str(trainer.get("problem", "")),

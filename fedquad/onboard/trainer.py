@@ -27,6 +27,7 @@ from fedquad.learn import jobs
 from fedquad.learn.jobs import Join, Open, Train
 from fedquad.learn.source import embedded
 from fedquad.learn.worker import Worker
+from fedquad.onboard import own_data
 from fedquad.onboard.folder import DeviceFolder
 from fedquad.rounds import adapters
 from fedquad.types import Assignment
@@ -45,16 +46,18 @@ class HungUp(Exception):
 class Trainer:
     """What stays between jobs, and the jobs."""
 
-    def __init__(self, folder: DeviceFolder, data: Path, model: str = "") -> None:
+    def __init__(self, folder: DeviceFolder, data: str, model: str = "", label_column: str = "label") -> None:
+        from fedquad.learn.local import describe_local
+
         self.folder = folder
-        self.data = data
+        self.data = own_data.folder_of(data, folder)
         self.model = model  # a folder on the board, in place of the campaign's name for it
         self.worker = Worker()
         self.opened = ""
         self.examples = 0
         self.facts: dict[str, Any] = {
             "pid": os.getpid(), "opened": "", "backbone": "", "problem": "", "step_seconds": {}, "loads": 0,
-            "held_bytes": 0, "jobs": 0,
+            "held_bytes": 0, "jobs": 0, **describe_local(self.data, (), label_column),
         }  # fmt: skip
         self.note()
 
@@ -281,16 +284,19 @@ def end_with_the_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main(folder: Path, data: Path, model: str = "", *, is_child: bool = False) -> None:
+def main(folder: Path, data: str, model: str, label_column: str, *, is_child: bool = False) -> None:
     """Be the trainer of the device in this folder."""
     if is_child:
         end_with_the_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    trainer = Trainer(DeviceFolder(folder), data, model)
+    trainer = Trainer(DeviceFolder(folder), data, model, label_column)
     from fedquad.learn import loop  # noqa: F401  torch is there before the first job
 
     serve(trainer)
 
 
-if __name__ == "__main__":  # as `device serve` starts it: folder, data, model
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], is_child=True)
+if __name__ == "__main__":  # as `device serve` starts it: folder, data, model, label column
+    try:
+        main(Path(sys.argv[1]), *sys.argv[2:], is_child=True)
+    except FedquadError as error:
+        sys.exit(f"fedquad: {error}")
