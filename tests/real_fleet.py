@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from office import Office
 from real_campaigns import PROGRAM
 
 from fedquad.onboard.own_data import rows
@@ -33,9 +32,9 @@ keep_every: 1
 class RealFleet:
     """Devices behind an office's pools."""
 
-    def __init__(self, office: Office) -> None:
-        self.office = office
-        self.exchange = office.folder / "exchange"
+    def __init__(self, office: Any, exchange: str = "") -> None:
+        self.office = office  # whose folder, home and environment these are
+        self.exchange = exchange or str(office.folder / "exchange")
         self.source = office.folder / "source"
         self.served: dict[str, subprocess.Popen[bytes]] = {}
         self.boards: dict[str, list[str]] = {}
@@ -101,7 +100,7 @@ class RealFleet:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def trainer_note(office: Office, name: str) -> Mapping[str, Any]:
+def trainer_note(office: Any, name: str) -> Mapping[str, Any]:
     with suppress(FileNotFoundError, ValueError):
         return json.loads((office.home / "devices" / name / "trainer.json").read_text())  # type: ignore[no-any-return]
     return {}

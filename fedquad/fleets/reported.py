@@ -128,11 +128,14 @@ def as_reported(
         name: np.array(getattr(statuses, name))
         for name in ("available", "memory_bytes", "flops", "upload_bandwidth", "download_bandwidth", "training_watts")
     }
+    modes = [list(names) for names in statuses.modes]
+    columns["mode_of"] = np.array(statuses.mode_of)
     for device, (report, is_there) in enumerate(zip(reports, are_there, strict=True)):
         columns["available"][device] = is_there
         if report is None:
             continue
         columns["memory_bytes"][device] = report.memory_bytes
+        columns["mode_of"][device] = _index(modes[statuses.board_of[device]], report.mode or "as it is")
         for name, value in (
             ("flops", speed(report, cost)),
             ("upload_bandwidth", report.upload_bandwidth),
@@ -141,4 +144,11 @@ def as_reported(
         ):
             if value is not None:
                 columns[name][device] = value
-    return replace(statuses, **columns)
+    return replace(statuses, modes=tuple(tuple(names) for names in modes), **columns)
+
+
+def _index(names: list[str], name: str) -> int:
+    """Where a mode is among its board's, which it joins if it is new."""
+    if name not in names:
+        names.append(name)
+    return names.index(name)
