@@ -31,6 +31,7 @@ STATUS = "fedquad.device.status"
 REPORT_SECONDS = 15.0
 LOOK_SECONDS = 0.5  # how often the trainer's note is looked at: what a job changed is reported at once
 AGAIN_SECONDS = 2.0
+LEAVE_SECONDS = 5.0
 log = logging.getLogger("fedquad.device")
 
 
@@ -50,11 +51,15 @@ class Device:
         assert ours is not None
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(stop, ours.cancel)
-        async with asyncio.TaskGroup() as group:
-            if self.trainer:
-                group.create_task(self.keep_trainer())
-            group.create_task(self.keep_worker())
-            group.create_task(self.keep_reporting())
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self.trainer:
+                    group.create_task(self.keep_trainer())
+                group.create_task(self.keep_worker())
+                group.create_task(self.keep_reporting())
+        finally:
+            with suppress(Exception):  # a server that is not there is not told
+                await asyncio.wait_for(self.tell(leaving=True), LEAVE_SECONDS)
 
     async def keep_trainer(self) -> None:
         """Have a trainer; it ends with us, however we end, since it reads our end of a pipe."""
@@ -120,9 +125,9 @@ class Device:
                     await asyncio.sleep(AGAIN_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def tell(self) -> None:
+    async def tell(self, *, leaving: bool = False) -> None:
         """Send one report; the server's clock, as its answer shows it, dates the next."""
-        said = report(self.folder, self.pool, our_version(), await asyncio.to_thread(read_board))
+        said = report(self.folder, self.pool, our_version(), await asyncio.to_thread(read_board), leaving=leaving)
         resource = f"fedquad.device.{self.pool}.{self.folder.name}"
         event = Event.model_validate(
             {

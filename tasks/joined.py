@@ -77,7 +77,7 @@ async def reports(client: "PrefectClient", age: float, wanted: Iterable[Who] = (
         if page.next_page is None or (wanted and not missing):
             break
         page = await page.get_next_page(client)
-    return found
+    return {who: said for who, said in found.items() if not said.leaving}
 
 
 async def gather(

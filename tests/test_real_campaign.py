@@ -4,6 +4,8 @@ makes one, and the same bits from the simulated fleet over the same folders.
 
 import json
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +175,25 @@ def test_no_secret_is_in_a_log_a_command_line_or_an_artifact(
         if path.is_file() and path.name not in allowed and path.suffix not in (".sock",):
             content = path.read_bytes()
             assert not any(one in content for one in secrets), path
+
+
+def test_readmes_four_lines_are_two_devices_that_train(home: Home, fleet: RealFleet) -> None:
+    fleet.end()  # who says goodbye, so that nobody counts on them
+    block = re.search(r"```sh\n(fedquad up\n.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    *first, campaign = block.group(1).splitlines()
+    assert len(first) == 3
+    script = "\n".join(first)
+    shell = subprocess.Popen(
+        ["bash", "-c", f"{script}\nwait"], env={**home.env, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"},
+        cwd=home.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        answer = fedquad(*campaign.split()[1:], "--rounds", "2", "--methods", "fedlora", env=home.env, cwd=home.folder)
+        assert answer.returncode == 0, answer.stderr
+        rounds = fleet.facts("own-devices", "fedlora-s0")
+        assert [sorted(row["run"]["name"] for row in facts["assignments"]) for facts in rounds] == [["a-0", "a-1"]] * 2
+        assert not fleet_facts.faults(rounds)
+    finally:
+        os.killpg(shell.pid, signal.SIGTERM)
+        shell.wait(timeout=30)

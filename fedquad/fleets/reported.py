@@ -18,7 +18,7 @@ from fedquad.types import Assignment, Statuses
 KEYS = frozenset(
     {
         "schema", "name", "pool", "version", "memory_bytes", "mode", "watts", "upload_bandwidth", "download_bandwidth",
-        "examples", "labels", "opened", "backbone", "problem", "step_seconds", "loads", "age_seconds",
+        "examples", "labels", "opened", "backbone", "problem", "step_seconds", "loads", "age_seconds", "leaving",
     }
 )  # fmt: skip
 SCHEMA = 1
@@ -48,7 +48,8 @@ class Reported:
     problem: str  # why it cannot take part in that
     step_seconds: Mapping[int, float]  # LoRA depth -> seconds of one step
     loads: int  # models loaded since it joined
-    age_seconds: float  # of this word, when it was sent
+    age_seconds: float  # of what the trainer noted, when this was sent
+    leaving: bool  # its last word: it was ended in good order
 
 
 def read(found: object) -> Reported:
@@ -72,6 +73,7 @@ def read(found: object) -> Reported:
         step_seconds=_depths(fields["step_seconds"]),
         loads=unpack.whole(fields["loads"], "its loads", 0, 10**9),
         age_seconds=unpack.number(fields["age_seconds"], "its age", 0, 1e8),
+        leaving=_flag(fields["leaving"], "whether it leaves"),
     )
 
 
@@ -85,6 +87,12 @@ def _matching(pattern: re.Pattern[str], found: object, what: str, most: int) -> 
 def _line(found: object, what: str, most: int) -> str:
     """One line, nothing in it that a terminal obeys."""
     return "".join(one if one.isprintable() else " " for one in unpack.text(found, what, most))
+
+
+def _flag(found: object, what: str) -> bool:
+    if type(found) is not bool:
+        raise unpack.Refused(f"{what} is {unpack.shown(found)}, not true or false")
+    return found
 
 
 def _positive(found: object, what: str, most: float) -> float | None:

@@ -9,7 +9,9 @@ from fedquad.fleets.reported import SCHEMA
 from fedquad.onboard.folder import DeviceFolder
 
 
-def report(folder: DeviceFolder, pool: str, version: str, board: BoardReading) -> dict[str, Any]:
+def report(
+    folder: DeviceFolder, pool: str, version: str, board: BoardReading, *, leaving: bool = False
+) -> dict[str, Any]:
     """The status as it travels."""
     trainer, transfer = folder.noted("trainer"), folder.noted("transfer")
     return {
@@ -29,6 +31,7 @@ def report(folder: DeviceFolder, pool: str, version: str, board: BoardReading) -
         "problem": str(trainer.get("problem", "")),
         "step_seconds": dict(trainer.get("step_seconds", {})),
         "loads": int(trainer.get("loads", 0)),
+        "leaving": leaving,
         "age_seconds": max(0.0, time.time() - float(trainer.get("noted_at", time.time()))),
     }
 
