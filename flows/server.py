@@ -21,7 +21,7 @@ from typing import IO
 
 from fedquad.errors import ServiceError
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0  # it takes 15 on an idle machine; one that has died is noticed at once
 PR_SET_PDEATHSIG = 1
 STOPS = {signal.SIGTERM, signal.SIGHUP}
 

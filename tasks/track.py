@@ -41,6 +41,7 @@ PATIENCE_SECONDS = 30.0  # a server that does not answer is left alone so long: 
 TALKATIVE = ("alembic", "mlflow", "urllib3")  # they tell of every table created and every connection tried again
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with a server it prints links between the JSON
     "DO_NOT_TRACK": "1",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -32,6 +33,9 @@ CHOSEN = {
 }
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 OPEN_TO_ALL = {("get", "/health"), ("get", "/ready")}  # whether it is well is no secret
+OPEN_OF_MLFLOW = {
+    ("GET", path) for path in ("/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info")
+}
 
 
 @dataclass
@@ -206,24 +210,25 @@ def test_without_a_password_no_socket_of_prefect_says_or_takes_anything(running:
 
 
 def test_without_a_password_mlflow_answers_no_request(running: Running) -> None:
-    """Every route that serves data; its page's own files hold none."""
+    """Every route and method that there is, but those that say whether it is well and what it can do."""
+    from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import get_endpoints
 
-    routes = {(path, method) for path, _, methods in get_endpoints() for method in methods}
-    routes |= {(f"/api/2.0/mlflow-artifacts/artifacts{end}", "GET") for end in ("", "/0/x/y", "?path=0")}
-    routes |= {("/api/2.0/mlflow-artifacts/artifacts/0/x", method) for method in ("PUT", "DELETE")}
+    routes = {(method, path) for path, _, methods in get_endpoints() for method in methods}
+    routes |= {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    routes |= {("GET", path) for path in ("/get-artifact", "/model-versions/get-artifact", "/signup", "/version", "/")}
     routes |= {
-        (path, "GET")
-        for path in ("/get-artifact?run_uuid=0&path=x", "/model-versions/get-artifact", "/signup", "/version")
+        ("POST", path)
+        for path in ("/graphql", "/ajax-api/2.0/mlflow/users/create", "/ajax-api/3.0/mlflow/roles/create")
     }
-    routes |= {("/graphql", "POST"), ("/v1/traces", "POST"), ("/ajax-api/2.0/mlflow/users/create", "POST")}
-    wrong = {}
-    for path, method in sorted(routes):
-        answered = code(f"{running.servers.mlflow_url}{path.replace('<', '').replace('>', '')}", method)
-        if answered != 401:
-            wrong[method, path] = answered
-    assert not wrong
-    assert len(routes) > 100
+    answered = {
+        (method, path): code(f"{running.servers.mlflow_url}{re.sub('[<>{}]|path:', '', path)}", method)
+        for method, path in sorted(routes)
+    }
+    assert {route for route, found in answered.items() if found not in (401, 403)} == OPEN_OF_MLFLOW
+    assert len(routes) > 200
+    pair = f"{running.servers.mlflow_user}:guess"
+    assert code(f"{running.servers.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1", "GET", pair) == 401
 
 
 def code(url: str, method: str, pair: str = "") -> int:
