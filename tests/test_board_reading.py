@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published import AGX_ORIN, MACHINES, ORIN_NANO, PC, PI_5, TX2, Machine
 
-from fedquad.device import commands
+from fedquad.device import commands, files
 from fedquad.device.board import BoardReading, read_board
 from fedquad.device.commands import first_lines
 from fedquad.device.memory import RESERVE_BYTES
@@ -131,6 +131,13 @@ def test_this_machine_can_be_read() -> None:
     reading = read_board()
     assert reading.memory_total_bytes > reading.memory_free_bytes > 0
     assert reading.kernel == os.uname().release
+
+
+def test_a_file_of_proc_is_read_to_its_end_though_it_comes_by_the_page() -> None:
+    whole = Path("/proc/self/smaps").read_text()
+    assert len(whole) > 8192
+    found = files.text(Path("/proc/self/smaps"))
+    assert len(found) > min(len(whole), files.MOST_BYTES) / 2
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
