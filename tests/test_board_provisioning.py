@@ -107,7 +107,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 
 def unfolded(where: str, words: list[str]) -> Iterator[tuple[str, list[str]]]:
-    if words[0] == "sudo":
+    while words[0] in ("sudo", "env") or "=" in words[0]:
         words = words[1:]
     if words[:2] == ["python3", "-m"]:
         words = words[2:]

@@ -17,12 +17,16 @@ def text(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return ""
+    found = b""
     try:
-        return os.read(descriptor, MOST_BYTES).decode("utf-8", "replace").strip("\0 \t\r\n")
+        # /proc answers by the page, however much is asked for
+        while len(found) < MOST_BYTES and (some := os.read(descriptor, MOST_BYTES - len(found))):
+            found += some
     except OSError:  # a folder, a pipe, or a sensor that is switched off, which answers EAGAIN or EINVAL
         return ""
     finally:
         os.close(descriptor)
+    return found.decode("utf-8", "replace").strip("\0 \t\r\n")
 
 
 def number(path: Path) -> float:
