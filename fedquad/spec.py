@@ -377,12 +377,12 @@ class CampaignSpec:
             self.rounds,
             f"a campaign has at least one round and at most {MOST_ROUNDS}",
         )
-        are_elsewhere = set(self.fleet.boards) <= set(self.fleet.pools) and self.data.evaluation == "devices"
+        are_elsewhere = set(self.fleet.boards) <= set(self.fleet.pools)  # all devices, each with a folder of its own
         require(
             self.data.partition != "local" or bool(self.data.source) or are_elsewhere,
             "data.source",
             self.data.source,
-            "with partition: local it holds devices/BOARD/NAME of simulated devices, and what the server scores by",
+            "with partition: local it is the folder that holds devices/BOARD/NAME, validation and test",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
