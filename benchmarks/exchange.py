@@ -93,6 +93,7 @@ def row(medium: str, verb: str, times: list[tuple[float, float, float]]) -> dict
         "repetitions": len(times),
         "median_ms": round(1e3 * statistics.median(walls), 2),
         "client_cpu_ms": round(1e3 * statistics.median(clients), 2),
+        "load": round(os.getloadavg()[0], 1),
         "server_cpu_ms": round(1e3 * statistics.mean(servers), 1) if medium == "mlflow" else "",
     }
 

@@ -89,6 +89,10 @@ class DataSpec:
     )
     alpha: float = about("Dirichlet concentration; smaller is more skewed.", 10.0)
     column: str = about("The column of the natural split, for partition `column`.", "")
+    evaluation: Literal["server", "devices"] = about(
+        "Who scores, for partition `local`: the server by its own splits, or devices by a tenth of their own examples.",
+        "server",
+    )
     text_columns: tuple[str, ...] = about("Text columns of a data set without a module of its own.", ())
     label_column: str = about("Label column of a data set without a module of its own.", "")
 
@@ -108,6 +112,16 @@ class DataSpec:
             self.column,
             "it goes with partition: column, and only there",
         )
+        require(
+            self.evaluation == "server" or self.partition == "local",
+            "data.evaluation",
+            self.evaluation,
+            "devices score by examples of their own, with partition: local",
+        )
+        for key in ("validation", "test") if self.evaluation == "devices" else ():
+            require(
+                getattr(self, key) is None, f"data.{key}", getattr(self, key), "devices score by all they hold back"
+            )
         if self.partition == "local":
             require(self.train is None, "data.train", self.train, "with partition: local all that devices have is used")
             has_columns = bool(self.text_columns) and bool(self.label_column)
@@ -370,11 +384,9 @@ class CampaignSpec:
             self.rounds,
             f"a campaign has at least one round and at most {MOST_ROUNDS}",
         )
-        elsewhere = set(self.fleet.boards) <= set(
-            self.fleet.pools
-        )  # all devices are real, each with a folder of its own
+        are_elsewhere = set(self.fleet.boards) <= set(self.fleet.pools)  # all devices, each with a folder of its own
         require(
-            self.data.partition != "local" or bool(self.data.source) or elsewhere,
+            self.data.partition != "local" or bool(self.data.source) or are_elsewhere,
             "data.source",
             self.data.source,
             "with partition: local it is the folder that holds devices/BOARD/NAME, validation and test",
@@ -384,6 +396,12 @@ class CampaignSpec:
             "data.partition",
             self.data.partition,
             "real devices (fleet.pools) have data of their own: it is `local`",
+        )
+        require(
+            not self.fleet.pools or self.data.evaluation == "server",
+            "data.evaluation",
+            self.data.evaluation,
+            "real devices train and do not score: give data.source a validation and a test file",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")

@@ -11,6 +11,7 @@ BEST = "quality/best_accuracy"
 NAMES = {
     "accuracy": "quality/accuracy",
     "f1": "quality/f1",
+    "spread": "quality/spread",
     "loss": "quality/loss",
     "train_loss": "quality/train_loss",
     "validation_accuracy": "quality/validation_accuracy",

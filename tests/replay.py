@@ -95,7 +95,7 @@ class Replay:
         found: dict[str, Any] = {}
 
         async def score(arm: Arm, outcome: Outcome) -> Scores:
-            return Scores(**{key: kept[key] for key in Scores.__slots__})
+            return Scores(**{key: kept[key] for key in Scores.__slots__ if key in kept})
 
         async def note(arm: Arm, plan: Plan, statuses: Any, outcome: Outcome, scores: Scores, walls: Any) -> None:
             found.update(json.loads(json.dumps(round_facts(plan, outcome, statuses, scores, walls).to_json())))

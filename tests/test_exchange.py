@@ -298,6 +298,7 @@ def test_a_user_and_a_password_are_sent_and_a_wrong_one_is_named_without_trying_
     with serving(login="agx-07:secret") as server:
         known = open_exchange(server.url, user="agx-07", password="secret")
         assert known.get(known.put(b"adapter"), 10) == b"adapter"
+        assert "Basic" not in repr(known)
         asked = len(server.asked)
         with pytest.raises(ExchangeError, match=r"refuses this user \(401\)") as error:
             open_exchange(server.url, user="agx-07", password="guess").put(b"adapter")

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +59,52 @@ def test_a_device_encodes_bit_for_bit_what_the_simulated_fleet_has_of_it(
     assert (answer["devices"], answer["label_names"], answer["labels"]) == (SIZES, ["a", "b", "c"], 3)
     whole = tokens.read(Path(answer["splits"]["train"]["path"]))
     for folder, shard in zip(local.folders(str(source), BOARDS), own(answer["devices"])):
-        elsewhere = replace(data("/elsewhere"), source="")  # a device has no copy of the server's
+        elsewhere = data("")  # a device has no copy of the server's
         mine = local.read_local(folder, elsewhere, model, answer["label_names"], tmp_path / "device")
-        theirs = whole.rows(shard)
-        for name in ("input_ids", "attention_mask", "labels"):
-            assert getattr(mine, name).dtype == getattr(theirs, name).dtype
-            assert getattr(mine, name).tobytes() == getattr(theirs, name).tobytes()
-        assert mine.token_type_ids is theirs.token_type_ids is None
+        assert_same(mine, whole.rows(shard))
         assert len(mine) == local.describe_local(folder, ("text",), "kind")["examples"]
     assert sum(SIZES) == len(whole)
+
+
+def assert_same(mine: tokens.Encoded, theirs: tokens.Encoded) -> None:
+    for name in ("input_ids", "attention_mask", "labels"):
+        assert getattr(mine, name).dtype == getattr(theirs, name).dtype
+        assert getattr(mine, name).tobytes() == getattr(theirs, name).tobytes()
+    assert mine.token_type_ids is theirs.token_type_ids is None
+
+
+def test_where_devices_score_each_holds_back_the_same_tenth_as_the_simulated_fleet(
+    source: Path, model: ModelSpec, tmp_path: Path
+) -> None:
+    for split in ("validation.csv", "test.jsonl"):
+        (source / split).unlink()
+    answer = prepared(source, model, tmp_path / "server", evaluation="devices")
+    counts = {split: answer["splits"][split].get("devices", answer["devices"]) for split in local.SPLITS}
+    assert counts == {"train": [22, 2, 0, 27], "validation": [1, 0, 0, 1], "test": [1, 1, 0, 1]}
+    spec = data("", evaluation="devices")
+    for split in local.SPLITS:
+        whole = tokens.read(Path(answer["splits"][split]["path"]))
+        for folder, shard in zip(local.folders(str(source), BOARDS), own(counts[split])):
+            mine = local.read_local(folder, spec, model, answer["label_names"], tmp_path / "device", split)
+            assert_same(mine, whole.rows(shard))
+
+
+@given(examples=st.integers(0, 400))
+def test_a_tenth_is_held_back_and_every_example_has_one_use(examples: int) -> None:
+    parts = local.shares(examples)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(examples))
+    held = len(parts["validation"]) + len(parts["test"])
+    assert held == min(examples, max(1, examples // 10))
+    assert 0 <= len(parts["test"]) - len(parts["validation"]) <= 1
+    assert local.shares(examples, "server")["train"].tolist() == list(range(examples))
+
+
+def test_tenths_that_leave_nothing_to_choose_the_best_round_by_are_refused(
+    source: Path, model: ModelSpec, tmp_path: Path
+) -> None:
+    folders = local.folders(str(source), {"jetson-tx2": 2})
+    with pytest.raises(DeviceError, match="leave no example for validation"):
+        local.prepare(data(source, evaluation="devices"), model, 0, tmp_path, folders)
 
 
 def test_a_device_says_how_many_examples_and_which_labels_it_has(source: Path) -> None:
@@ -105,7 +141,7 @@ def test_a_mixed_fleet_has_the_labels_of_both(source: Path, model: ModelSpec, tm
     folders = local.folders(str(source), BOARDS, elsewhere=["jetson-tx2"])
     answer = local.prepare(data(source), model, 0, tmp_path, folders, labels=("c", "0"))
     assert answer["label_names"] == ["0", "a", "b", "c"]
-    assert answer["devices"] == [14, 0, 0, 0]
+    assert answer["devices"] == [SIZES[0], 0, 0, 0]
 
 
 def test_the_campaigns_seed_changes_nothing_and_any_row_does(source: Path, model: ModelSpec, tmp_path: Path) -> None:
@@ -215,10 +251,16 @@ def test_the_spec_says_what_goes_with_local(tmp_path: Path) -> None:
     for other in ({"text_columns": ()}, {"label_column": ""}):
         with pytest.raises(SpecError, match=r"needs data\.text_columns and data\.label_column"):
             data(tmp_path, **other)
-    with pytest.raises(SpecError, match=r"data\.source is '', but with partition: local"):
-        CampaignSpec(data=data(""), fleet=FleetSpec(boards=BOARDS))
+    with pytest.raises(SpecError, match=r"data\.evaluation is 'devices', but devices score .* partition: local"):
+        data(tmp_path, partition="iid", evaluation="devices")
+    with pytest.raises(SpecError, match=r"data\.test is 5, but devices score by all"):
+        data(tmp_path, test=5, evaluation="devices")
+    simulated = FleetSpec(boards=BOARDS)
     real = FleetSpec(boards=BOARDS, pools={board: board for board in BOARDS})
-    assert CampaignSpec(data=data(tmp_path), fleet=real).data.partition == "local"
+    for evaluation in ("server", "devices"):
+        with pytest.raises(SpecError, match=r"data\.source is '', but with partition: local"):
+            CampaignSpec(data=data("", evaluation=evaluation), fleet=simulated)
+        assert CampaignSpec(data=data("", evaluation=evaluation), fleet=real).data.partition == "local"
 
 
 def test_an_exported_adapter_can_name_the_task_without_the_devices(tmp_path: Path) -> None:

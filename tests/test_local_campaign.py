@@ -1,10 +1,11 @@
 """A campaign of the simulated fleet over devices' own folders: nothing is dealt, unequal and empty devices take part as they are."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from commands import fedquad
@@ -16,17 +17,17 @@ from tiny import a_spec, write_model
 from fedquad import discover
 from fedquad.fleets import fleet
 from fedquad.learn import local
-from fedquad.learn.jobs import Open
+from fedquad.learn.jobs import Evaluate, Open
 from fedquad.learn.pool import Pool
 from fedquad.report import card
 from fedquad.rounds.facts import RoundFacts
 from fedquad.spec import CampaignSpec, FleetSpec, TrainingSpec
 from fedquad.store.campaign import campaign
 from tasks import prepare
+from tasks.evaluate import PoolJudge
 from tasks.round import play
 from tasks.session import Arm, Seed, Session
 
-SIZES = [count for _, _, count in LAYOUT]
 BATCH = 4
 
 
@@ -43,19 +44,41 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CampaignSpec:
     )
 
 
-def test_a_round_is_trained_on_what_lies_in_the_folders(spec: CampaignSpec) -> None:
+def test_a_round_is_trained_and_scored_on_what_lies_in_the_folders(spec: CampaignSpec, tmp_path: Path) -> None:
+    spec = replace(spec, data=data(tmp_path / "source", evaluation="devices"))
+
     async def run() -> tuple[Session, Arm, RoundFacts]:
         async with prepare.opened(spec, "own") as session:
             arm = prepare.open_arm(session, "fedlora", 0)
             return session, arm, await play(arm)
 
     session, arm, facts = asyncio.run(run())
-    assert arm.world.steps.tolist() == [4, 1, 1, 3]  # an epoch each; who has nothing is asked, and says so
+    assert arm.world.steps.tolist() == [6, 1, 1, 7]  # an epoch each; who has nothing is asked, and says so
     failures = {row["device"]: row["failure"] for row in facts.to_json()["assignments"]}
     assert failures == {0: "", 1: "", 2: "device 2: it has no examples", 3: ""}
-    assert session.seeds[0].examples.tolist() == SIZES
+    assert session.seeds[0].examples.tolist() == [22, 2, 0, 27]
+    assert facts.spread is not None
+    assert facts.spread == facts.to_json()["spread"] == pytest.approx((facts.accuracy * (1 - facts.accuracy)) ** 0.5)
     assert session.seeds[0].digests["split"] == session.seeds[1].digests["split"]
     assert arm.folder.folder.description()["labels"] == ["a", "b", "c"]
+
+
+def test_devices_count_by_their_examples_and_their_spread_about_that_mean() -> None:
+    right = np.array([1, 1, 1, 0, 0, 1], dtype=bool)  # of device 0 all three, of device 2 one of three
+
+    class Counting:
+        async def do(self, chunk: Evaluate) -> dict[str, Any]:
+            hits = right[chunk.start : chunk.stop]
+            return {"confusion": [[int(hits.sum()), int((~hits).sum())], [0, 0]], "loss_sum": 1.0}
+
+    whole = {"size": 6, "path": ""}
+    splits = {"test": {**whole, "devices": [3, 0, 3]}, "validation": {**whole, "devices": [6, 0, 0]}}
+    judge = PoolJudge(Counting(), {"splits": splits, "metrics": ["accuracy"]})  # type: ignore[arg-type]
+    scores = asyncio.run(judge.score("", ""))
+    assert (scores.accuracy, scores.validation_accuracy) == (4 / 6, 4 / 6)
+    assert scores.spread == pytest.approx(1 / 3)
+    judge.data["splits"]["test"] = whole
+    assert asyncio.run(judge.score("", "")).spread is None
 
 
 def drawn_seed(spec: CampaignSpec, cache: Path) -> Seed:
@@ -73,10 +96,10 @@ def test_whatever_changes_in_one_devices_folder_changes_the_splits_digest(spec: 
     first = drawn_seed(spec, tmp_path / "cache")
     digests = {first.digests["split"]}
     for count, kinds in ((4, "ab"), (3, "ba"), (3, "a")):
-        write(file, rows(14, count, kinds))
+        write(file, rows(LAYOUT[0][2], count, kinds))
         digests.add(drawn_seed(spec, tmp_path / "cache").digests["split"])
     assert len(digests) == 4
-    write(file, rows(14, 3))
+    write(file, rows(LAYOUT[0][2], 3))
     again = drawn_seed(spec, tmp_path / "cache")
     assert (again.digests, again.shards) == (first.digests, first.shards)
 
@@ -88,8 +111,8 @@ def test_a_plan_counts_each_devices_own_steps(
     document = {"model": {"name": "mini"}, "data": {**asdict(spec.data), "text_columns": ["text"]}}
     path.write_text(yaml.safe_dump({**document, "fleet": {"boards": BOARDS}, "training": {"batch": BATCH}}))
     planned = fedquad(capsys, monkeypatch, "plan", str(path), "--json").document
-    assert [device["steps"] for device in planned["devices"]] == [4, 1, 1, 3]
-    assert "1 to 4 steps a round" in fedquad(capsys, monkeypatch, "plan", str(path)).out
+    assert [device["steps"] for device in planned["devices"]] == [6, 1, 1, 8]
+    assert "1 to 8 steps a round" in fedquad(capsys, monkeypatch, "plan", str(path)).out
     pools = "{jetson-agx-xavier: a, jetson-tx2: b}"
     said = fedquad(capsys, monkeypatch, "plan", str(path), "--set", f"fleet.pools={pools}")
     assert said.code == 3

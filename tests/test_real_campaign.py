@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import time
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,15 @@ class Home:
         PASSWORDS[found.prefect_url] = found.prefect_auth
 
     def api(self, path: str, body: Any = None, method: str = "") -> Any:
-        return api(self.servers.prefect_url, path, body, method)
+        """One request; a database that is busy for once (503) is asked again."""
+        for _ in range(10):
+            try:
+                return api(self.servers.prefect_url, path, body, method)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{path}: busy for ten seconds")
 
     def down(self) -> None:
         subprocess.run([PROGRAM, "down"], env=self.env, cwd=self.folder, check=False, capture_output=True, timeout=60)

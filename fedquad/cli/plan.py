@@ -124,7 +124,8 @@ def own_examples(spec: "CampaignSpec") -> list[int] | None:
             "how many examples the devices of fleet.pools have is known when they join; give training.steps"
         )
     data = spec.data
-    return [local.describe_local(folder, data.text_columns, data.label_column)["examples"] for folder in folders]
+    found = [local.describe_local(folder, data.text_columns, data.label_column)["examples"] for folder in folders]
+    return [len(local.shares(examples, data.evaluation)["train"]) for examples in found]
 
 
 def cost_of(spec: "CampaignSpec") -> "CostModel":

@@ -18,7 +18,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from urllib.parse import SplitResult, parse_qs, quote
 
@@ -59,7 +59,7 @@ class ArtifactProxy:
     port: int
     prefix: str  # of the server's own paths
     folder: str
-    headers: Headers
+    headers: Headers = field(repr=False)  # a password is in them
     patience_seconds: float = PATIENCE_SECONDS
 
     @property

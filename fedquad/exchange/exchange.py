@@ -32,7 +32,7 @@ class Exchange:
     medium: Medium
 
     def put(self, content: bytes) -> str:
-        """Lay a content down, unless it is there, and return its digest."""
+        """Lay a content down, unless one of its digest and size is there, and return its digest."""
         digest = hashlib.sha256(content).hexdigest()
         if self.medium.size(digest) != len(content):
             self.medium.write(digest, content)

@@ -9,6 +9,8 @@ A real device encodes the same folder where it lies, and has the same rows to th
     describe_local(folder, ("text",), "stars")                     # {"examples": 812, "labels": ["1", "2", "5"]}
     read_local(folder, data, model, ("1", "2", "3", "5"), cache)   # Encoded, for a campaign with these labels
 
+With `data.evaluation: devices` a device holds a tenth of its examples back from training, and the fleet is scored by those.
+
 A folder's files are read within bounds, never by a link that leads out of it; nothing in them is unpickled.
 """
 
@@ -17,13 +19,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fedquad import rng
 from fedquad.errors import DeviceError, SpecError, quoted, shown
 from fedquad.learn import tokens
 from fedquad.learn.corpus import as_text, corpus_files, files_of, labelled_elsewhere, natural, read_file
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.learn.tokens import Encoded
 from fedquad.spec import DataSpec, ModelSpec
+from fedquad.types import Ints
 
+Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
+NOTHING: Own = ({}, ())
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MOST_BYTES = 1 << 30  # of a device's training files
 MOST_EXAMPLES = 10_000_000  # of a device
 MOST_LABELS, MOST_LETTERS = 1000, 200  # more kinds of labels, or longer ones, are no classes but another column
@@ -70,18 +79,34 @@ def union(*labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=natural))
 
 
-def read_local(folder: str | Path, data: DataSpec, model: ModelSpec, labels: Sequence[str], cache: Path) -> Encoded:
-    """Encode a device's own examples for a campaign with these labels; tokenised once, as everywhere, under `cache`."""
-    texts, found = _own(Path(folder), data.text_columns, data.label_column)
-    index = {label: number for number, label in enumerate(labels)}
-    for label in found:
-        if label not in index:
+def shares(examples: int, evaluation: str = "devices") -> Mapping[Split, Ints]:
+    """Which of a device's examples are trained on. Where devices score, a tenth is held back, at least one: the same for
+    whoever asks; every second of them chooses the best round, the others are the test."""
+    order = rng.stream("held back", examples).permutation(examples)
+    held = order[: max(1, examples // 10)] if evaluation == "devices" else order[:0]
+    parts: dict[Split, Ints] = {"train": order[len(held) :], "validation": held[1::2], "test": held[::2]}
+    return {split: np.sort(rows) for split, rows in parts.items()}
+
+
+def read_local(
+    folder: str | Path,
+    data: DataSpec,
+    model: ModelSpec,
+    labels: Sequence[str],
+    cache: Path,
+    split: Split = "train",
+) -> Encoded:
+    """Encode a device's share of a split for a campaign with these labels; tokenised once, as everywhere, under `cache`."""
+    own = _own(Path(folder), data.text_columns, data.label_column)
+    known = set(labels)
+    for label in own[1]:
+        if label not in known:
             raise DeviceError(
                 f"{folder} has the label {quoted(label)}, but the campaign's are: {shown(', '.join(labels))}"
             )
-    table = Table(columns=texts, labels=tuple(index[label] for label in found))
-    kept = tokens.keep(labelled_elsewhere(data, labels), [("train", table, "")], model, cache)
-    return tokens.read(Path(kept["splits"]["train"]["path"]))
+    table = _table([_part(own, shares(len(own[1]), data.evaluation)[split])], data.text_columns, labels)
+    kept = tokens.keep(labelled_elsewhere(data, labels), [(split, table, "")], model, cache)
+    return tokens.read(Path(kept["splits"][split]["path"]))
 
 
 def prepare(
@@ -90,25 +115,28 @@ def prepare(
     """As `tokens.prepare`, with each device's rows after another in the training split; `devices` says how many each has.
 
     `labels` are those of devices whose folders are not here (empty in `folders`, with no rows); the answer's
-    `label_names` are those of all devices.
+    `label_names` are those of all devices. Where devices score, the other splits are theirs too, and say so likewise.
     """
-    own = [_own(Path(one), data.text_columns, data.label_column) if one else ({}, ()) for one in folders]
+    own = [_own(Path(one), data.text_columns, data.label_column) if one else NOTHING for one in folders]
     task = scored_by(data, union(labels, *(found for _, found in own)))
-    index = {label: number for number, label in enumerate(task.labels)}
-    train = Table(
-        columns={name: tuple(text for texts, _ in own for text in texts.get(name, ())) for name in data.text_columns},
-        labels=tuple(index[label] for _, found in own for label in found),
-    )
-    sizes = [len(found) for _, found in own]
-    own.clear()  # a fleet's text, held once
-    scored: tuple[tuple[Split, int | None], ...] = (("validation", data.validation), ("test", data.test))
+    parts = [shares(len(found), data.evaluation) for _, found in own]
+    sizes = {split: [len(part[split]) for part in parts] for split in SPLITS}
+    scored: Mapping[Split, int | None] = {"validation": data.validation, "test": data.test}
 
     def tables() -> Iterable[tuple[Split, Table, str]]:
-        yield "train", train, ""
-        for split, size in scored:
-            yield split, task.load(Request(split=split, size=size, seed=seed, source=data.source)), ""
+        for split in SPLITS:
+            if split == "train" or data.evaluation == "devices":
+                mine = [_part(one, part[split]) for one, part in zip(own, parts)]
+                yield split, _table(mine, data.text_columns, task.labels), ""
+            else:
+                yield split, task.load(Request(split=split, size=scored[split], seed=seed, source=data.source)), ""
 
-    return {**tokens.keep(task, tables(), model, cache), "devices": sizes, "label_names": list(task.labels)}
+    answer = tokens.keep(task, tables(), model, cache)
+    if data.evaluation == "devices":
+        for split in scored:
+            _refuse_unscored(split, sizes[split], folders)
+            answer["splits"][split]["devices"] = sizes[split]
+    return {**answer, "devices": sizes["train"], "label_names": list(task.labels)}
 
 
 def scored_by(data: DataSpec, labels: Sequence[str]) -> TextTask:
@@ -127,7 +155,28 @@ def scored_by(data: DataSpec, labels: Sequence[str]) -> TextTask:
     return replace(task, labels=names, load=load)
 
 
-Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
+def _refuse_unscored(split: str, sizes: Sequence[int], folders: Sequence[str]) -> None:
+    if any(folders) and not sum(sizes):
+        raise DeviceError(
+            f"data.evaluation is 'devices', but the tenths that they hold back leave no example for {split}; a device with "
+            "20 examples has one for validation and one for test"
+        )
+
+
+def _part(own: Own, rows: Ints) -> Own:
+    texts, labels = own
+    return {name: tuple(column[row] for row in rows) for name, column in texts.items()}, tuple(
+        labels[row] for row in rows
+    )
+
+
+def _table(parts: Sequence[Own], text_columns: Sequence[str], labels: Sequence[str]) -> Table:
+    """Devices' rows one after another."""
+    index = {label: number for number, label in enumerate(labels)}
+    return Table(
+        columns={name: tuple(text for texts, _ in parts for text in texts.get(name, ())) for name in text_columns},
+        labels=tuple(index[label] for _, found in parts for label in found),
+    )
 
 
 def _own(folder: Path, text_columns: Sequence[str], label_column: str) -> Own:

@@ -32,6 +32,7 @@ class Scores:
     validation_accuracy: float
     validation_loss: float | None
     f1: float | None = None
+    spread: float | None = None  # of the devices' accuracies about their mean, where devices score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class RoundFacts:
     validation_accuracy: float
     validation_loss: float | None
     f1: float | None
+    spread: float | None = None
     train_loss: float | None
     round_seconds: float
     elapsed_seconds: float
@@ -73,7 +75,8 @@ class RoundFacts:
     wall_round_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """A line; `spread` is in it where devices score."""
+        return {key: value for key, value in asdict(self).items() if key != "spread" or value is not None}
 
 
 def state_digest(state: ServerState) -> str:
@@ -110,6 +113,7 @@ def round_facts(
         validation_accuracy=scores.validation_accuracy,
         validation_loss=scores.validation_loss,
         f1=scores.f1,
+        spread=scores.spread,
         train_loss=float(np.mean(losses)) if losses else None,
         round_seconds=outcome.timing.round_seconds,
         elapsed_seconds=outcome.state.clock_seconds,
