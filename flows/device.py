@@ -25,6 +25,7 @@ EXCHANGE = "FEDQUAD_EXCHANGE"  # set by `fedquad device serve`
 MOST_ADAPTER_BYTES = 2**31
 MOST_OPENING_BYTES = 2**20
 LEAST_MEASURED_BYTES = 10_000  # of a transfer that tells a bandwidth
+KEPT = {"opening": 8, "adapter": 1}  # how many of a kind stay in the inbox
 
 
 @flow(name="device", flow_run_name="{name}", persist_result=False)
@@ -55,12 +56,12 @@ async def device(
     folder, began = own_folder(), time.time()
     try:
         exchange = opened(os.environ[EXCHANGE], scope)
-        fetch(exchange, folder, opening, MOST_OPENING_BYTES)
+        fetch(exchange, folder, "opening", opening, MOST_OPENING_BYTES)
         request: dict[str, Any] = {"op": "join", "opening": opening, "seconds": seconds}
         if assignment is None:
             facts = await ask(folder.socket, request)
             return Completed(message=f"joined: {facts['loads']} loads, backbone {facts['backbone'][:12]}")
-        fetched = fetch(exchange, folder, adapter, MOST_ADAPTER_BYTES)
+        fetched = fetch(exchange, folder, "adapter", adapter, MOST_ADAPTER_BYTES)
         request |= {
             "op": "train", "assignment": assignment, "adapter": adapter, "adapter_digest": adapter_digest,
             "key": key, "round": round, "seconds": seconds - (time.time() - began),
@@ -84,19 +85,18 @@ class Progress:
         get_run_logger().info("step %s of %s", line["step"], line["of"])
 
 
-def fetch(exchange: Exchange, folder: DeviceFolder, digest: str, most: int) -> float:
+def fetch(exchange: Exchange, folder: DeviceFolder, kind: str, digest: str, most: int) -> float:
     """Have a content in the inbox, each once; returns the seconds its transfer took."""
-    path = folder.inbox / digest
+    path = folder.received(kind, digest)
     if path.is_file():
         return 0.0
     began = time.perf_counter()
     content = exchange.get(digest, most)
     took = time.perf_counter() - began
     measured(folder, "download_bandwidth", len(content), took)
-    if len(content) > MOST_OPENING_BYTES:  # an adapter: the ones of earlier rounds are of no use any more
-        for old in folder.inbox.iterdir():
-            if old.stat().st_size > MOST_OPENING_BYTES:
-                old.unlink()
+    earlier = sorted(folder.inbox.glob(f"{kind}-*"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in earlier[KEPT[kind] - 1 :]:
+        old.unlink(missing_ok=True)
     files.write_bytes(path, content)
     return took
 

@@ -6,14 +6,17 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 
-from fedquad.errors import ServiceError
+from fedquad.errors import FedquadError, ServiceError
 from fedquad.exchange.exchange import Exchange
 from fedquad.fleets.reported import Reported
 from fedquad.learn.jobs import Join, to_json
@@ -25,6 +28,8 @@ from tasks.joined import Roster, Who
 from tasks.progress import announce
 
 LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 120.0
+Answer = TypeVar("Answer")
 
 
 @asynccontextmanager
@@ -75,6 +80,22 @@ class Office:
             return said.problem
         return ""
 
+    async def patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What Prefect answers; a server that goes away, or is too busy, is asked again for a while."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await ask()
+            except (httpx.HTTPError, OSError) as error:
+                if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                    raise
+                if time.monotonic() > end:
+                    raise ServiceError(
+                        f"Prefect did not answer for {PATIENCE_SECONDS:.0f} s ({type(error).__name__}: {error})"
+                    ) from None
+                announce("notice", message=f"Prefect does not answer ({type(error).__name__}); asking again")
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def join(self, job: Join, deadline: float) -> None:
         """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
         content = json.dumps(to_json(job), sort_keys=True).encode()
@@ -84,11 +105,12 @@ class Office:
         for pool, name in self.roster.real().values():
             parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
             key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
-            waiting[(await self.runs.create(pool, name, parameters, key, None)).id] = name
+            run = await self.patiently(partial(self.runs.create, pool, name, parameters, key, None))
+            waiting[run.id] = name
         end = time.monotonic() + deadline
         while waiting and time.monotonic() < end:
             await asyncio.sleep(LOOK_SECONDS)
-            for run_id, run in (await self.runs.look(waiting)).items():
+            for run_id, run in (await self.patiently(partial(self.runs.look, waiting))).items():
                 if run.state is not None and run.state.is_final():
                     name = waiting.pop(run_id)
                     if not run.state.is_completed():
@@ -99,4 +121,7 @@ class Office:
 
     async def close(self) -> None:
         await self.runs.close()
-        await asyncio.to_thread(self.exchange.clear)
+        try:
+            await asyncio.to_thread(self.exchange.clear)
+        except FedquadError as error:
+            announce("notice", message=f"what was exchanged could not be removed: {error}")

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -68,7 +69,7 @@ class WorkPoolFleet:
 
     async def statuses(self, round: int) -> Statuses:
         """What the devices report, in the rows of those that are there."""
-        await self.office.listen()
+        await self.office.patiently(self.office.listen)
         drawn = fleet.draw(self.drawn, self.cost, self.seed, round)
         real = self.office.roster.real()
         reasons = {device: self.office.why_absent(who) for device, who in real.items()}
@@ -95,7 +96,7 @@ class WorkPoolFleet:
                     await asyncio.sleep(LOOK_SECONDS)
                     if time.monotonic() - listened > LISTEN_SECONDS:
                         listened = time.monotonic()
-                        await self._try(self.office.listen())
+                        await self.office.patiently(self.office.listen)
                     for answer in await self._arrived(sent):
                         yield answer
         finally:
@@ -105,17 +106,9 @@ class WorkPoolFleet:
         for run_id in sent:
             self.office.runs.end(run_id, "nobody waits for it any more")
 
-    async def _try(self, asking: Any) -> Any:
-        """What Prefect answers, or None while it does not: a server that is restarted in mid-round is waited for."""
-        try:
-            return await asking
-        except Exception as error:  # its client's and its HTTP client's of the day
-            announce("notice", message=f"Prefect does not answer ({type(error).__name__}); asking again")
-            return None
-
     async def _arrived(self, sent: dict[UUID, Sent]) -> list[Answer]:
         """The answers that are there now, of those that came, failed, or are too late."""
-        runs: Mapping[UUID, FlowRun] = await self._try(self.office.runs.look(sent)) or {}
+        runs = await self.office.patiently(partial(self.office.runs.look, sent))
         answers = []
         for run_id, one in list(sent.items()):
             late = time.monotonic() - one.at > self.drawn.spec.deadline_seconds
@@ -164,7 +157,8 @@ class WorkPoolFleet:
         key = f"{self.office.scope} {self.office.opening} {arm} {round} {attempt} {task} {job.train.digest} {tries}"
         if tries > 1:
             key += f" {time.time_ns()}"
-        run = await self.office.runs.create(*who, parameters, key, context.task_run.id if context else None)
+        parent = context.task_run.id if context else None
+        run = await self.office.patiently(partial(self.office.runs.create, *who, parameters, key, parent))
         return Sent(job, who, run.id, at, time.time(), 2 * len(content) + 2**20, tries)
 
     async def _again(self, one: Sent, run: FlowRun) -> Sent | None:
@@ -172,9 +166,8 @@ class WorkPoolFleet:
         is_crash = run.state is not None and run.state.type == StateType.CRASHED
         if not is_crash or one.tries > 1 or one.who not in self.office.heard:
             return None
-        again: Sent | None = await self._try(self._send(one.job, one.tries + 1))
-        if again is not None:
-            again.at, again.at_time = one.at, one.at_time  # its deadline stays
+        again = await self._send(one.job, one.tries + 1)
+        again.at, again.at_time = one.at, one.at_time  # its deadline stays
         return again
 
     async def _answer(self, one: Sent, run: FlowRun) -> Answer:

@@ -50,6 +50,12 @@ class DeviceFolder:
     def outbox(self) -> Path:
         return self.path / "outbox"
 
+    def received(self, kind: str, digest: str) -> Path:
+        """Where an opening or an adapter of this digest lies."""
+        if not (digest.isascii() and digest.isalnum()):
+            raise DeviceError(f"an {kind} is named by its digest, not {digest[:80]!r}; the sender runs another version")
+        return self.inbox / f"{kind}-{digest}"
+
     def make(self) -> None:
         """Have the folder and its rooms, closed to others."""
         if len(str(self.socket)) > SOCKET_LENGTH:

@@ -82,7 +82,7 @@ class Trainer:
         if digest == self.opened:
             return
         try:
-            self._open(digest, jobs.expect(Join, _json(self.folder.inbox / digest)))
+            self._open(digest, jobs.expect(Join, _json(self.folder.received("opening", digest))))
         except FedquadError as error:
             self.note(opened=digest, problem=str(error))
             raise
@@ -156,13 +156,13 @@ class Trainer:
     def train(self, request: Mapping[str, Any], beat: Callable[[int], None]) -> dict[str, Any]:
         """Carry out an assignment on the device's own examples; the answer is `wire.answer`'s JSON."""
         self.join(_text(request, "opening"), request)
-        join = jobs.expect(Join, _json(self.folder.inbox / self.opened))
+        join = jobs.expect(Join, _json(self.folder.received("opening", self.opened)))
         assignment = wire.from_json(Assignment, request["assignment"])
         self.worker.shards = {OWN: {str(assignment.device): np.arange(self.examples)}}
         job = Train(
             assignment=assignment,
             training=join.training,
-            adapter=str(self.folder.inbox / _text(request, "adapter")),
+            adapter=str(self.folder.received("adapter", _text(request, "adapter"))),
             digest=_text(request, "adapter_digest"),
             shards=OWN,
             key=tuple(int(part) for part in request["key"]),
