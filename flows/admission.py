@@ -5,6 +5,7 @@ The command line may name any path: who types there may read and run what they l
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,25 @@ def folders() -> list[Path]:
     return [Path(path).expanduser().resolve() for path in paths if path]
 
 
-def asked(spec: CampaignSpec | None, preset: str, name: str, **changes: Any) -> tuple[CampaignSpec, str]:
-    """What a form or the API asks for, and the campaign's name, both checked before anything is made or started."""
+def asked(
+    spec: CampaignSpec | None,
+    preset: str,
+    name: str,
+    *,
+    methods: Sequence[str] = (),
+    rounds: int = 0,
+    seeds: Sequence[int] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[CampaignSpec, str]:
+    """What a form or the API asks for, and the campaign's name, both checked before anything is made or started.
+
+    A field that was left as it is, empty or 0, means the preset's.
+    """
     if spec is None:
-        spec = edge.described(preset, **changes, check=admit)
+        names = [str(getattr(method, "value", method)) for method in methods]
+        spec = edge.described(
+            preset, methods=names or None, rounds=rounds or None, seeds=seeds or None, settings=settings, check=admit
+        )
     admit(spec)
     edge.check_methods(spec)
     return spec, campaign(name or preset).name

@@ -54,31 +54,30 @@ SETTINGS = {  # what the form refuses before a run is made; the spec knows the r
 async def campaign(
     preset: Preset = QUICKSTART,
     name: Name = "",
-    methods: Annotated[list[Method], Field(max_length=MOST_ARMS)] | None = None,
-    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None = None,
-    seeds: Annotated[list[Seed], Field(max_length=MOST_SEEDS)] | None = None,
-    settings: Annotated[dict[str, Any], Field(json_schema_extra=SETTINGS)] | None = None,
+    methods: Annotated[list[Method], Field(max_length=MOST_ARMS)] = [],  # noqa: B006  # Prefect validates a copy
+    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0,
+    seeds: Annotated[list[Seed], Field(max_length=MOST_SEEDS)] = [],  # noqa: B006
+    settings: Annotated[dict[str, Any], Field(json_schema_extra=SETTINGS)] = {},  # noqa: B006
+    until: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] = 0,
     spec: CampaignSpec | None = None,
-    until: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None = None,
 ) -> dict[str, Any]:
     """Compare methods. Goes on after the last committed round if a campaign of this name was interrupted.
 
     Args:
         preset: A campaign that is ready to run; the fields below change it.
         name: The campaign's name and folder; empty means the preset's. One that exists goes on where it stands.
-        methods: Methods to compare instead of the preset's, variants after a colon.
-        rounds: Rounds each arm runs at most.
-        seeds: Each arm runs once for each.
+        methods: Methods to compare, variants after a colon; none means the preset's.
+        rounds: Rounds each arm runs at most; 0 means the preset's.
+        seeds: Each arm runs once for each; none means the preset's.
         settings: Further settings by dotted key, as an object such as {"training.batch": 16}.
-        spec: A whole campaign instead of a preset.
-        until: Stop every arm after this round; the campaign can go on later.
+        until: Stop every arm after this round, 0 means at its end; the campaign can go on later.
+        spec: A whole campaign instead of a preset; the fields above but the name and the last round then say nothing.
     """
     check_api(PREFECT_API_URL.value())
     session = CURRENT.get(None)  # `launch.run` opens one before the flow, for a spec that is checked; a worker does not
     if session is None or spec is None:
-        names = None if methods is None else [getattr(method, "value", method) for method in methods]
-        changes = {"methods": names, "rounds": rounds, "seeds": seeds, "settings": settings}
-        spec, name = admission.asked(spec, preset.value, name, **changes)
+        changed: dict[str, Any] = {"methods": methods, "rounds": rounds, "seeds": seeds, "settings": settings}
+        spec, name = admission.asked(spec, preset.value, name, **changed)
     async with AsyncExitStack() as stack:
         stack.enter_context(watch.over(runtime.flow_run.id, f"campaign {name}"))
         if session is None:
@@ -93,8 +92,8 @@ async def campaign(
             arms=[{"label": label, "seed": seed} for label, seed in planned],
             rounds=spec.rounds,
         )
-        states = await _run_arms(session, planned, until)
-        summary = await asyncio.to_thread(_close, session, planned, until is None)
+        states = await _run_arms(session, planned, until or None)
+        summary = await asyncio.to_thread(_close, session, planned, not until)
         await results.show(summary, await asyncio.to_thread(session.tracker.page))
     failed = [
         f"{label}-s{seed}: {state.message}" for (label, seed), state in states.items() if not state.is_completed()

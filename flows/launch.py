@@ -70,7 +70,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
                 await preparing
                 announce("ready", seconds=time.monotonic() - began, busy_seconds=pool.busy_seconds)
                 with prepare.current(session):
-                    return await flow(spec=spec, name=name, until=until)  # type: ignore[no-any-return]
+                    return await flow(spec=spec, name=name, until=until or 0)  # type: ignore[no-any-return]
         finally:
             announce("closed", busy_seconds=pool.busy_seconds)
             await pool.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from office import ROOT, Office
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
 CAMPAIGN = {"preset": "quickstart", "name": "never"}
 EVIL = "from prefect import flow\n@flow\ndef evil():\n    open({mark!r}, 'w').close()\n"
 PROCESS_TEMPLATE = {

@@ -46,13 +46,16 @@ def test_prefect_yaml_deploys_just_what_up_provisions(office: Office) -> None:
 def test_the_form_offers_every_setting_with_its_sentence_bounds_and_choices(office: Office) -> None:
     schema = office.api("/deployments/name/campaign/campaign")["parameter_openapi_schema"]
     properties, definitions = schema["properties"], schema["definitions"]
-    assert list(properties) == ["preset", "name", "methods", "rounds", "seeds", "settings", "spec", "until"]
+    assert list(properties) == ["preset", "name", "methods", "rounds", "seeds", "settings", "until", "spec"]
     assert [properties[key]["position"] for key in properties] == list(range(len(properties)))
     assert all(properties[key].get("description") for key in properties)
     assert "quickstart" in definitions["Preset"]["enum"]
     assert {"fedquad", "fedlora:oracle", "legend:paced"} <= set(definitions["Method"]["enum"])
-    assert properties["rounds"]["anyOf"][0]["minimum"] == 1
-    assert properties["seeds"]["anyOf"][0]["items"]["minimum"] == 0
+    assert properties["rounds"]["minimum"] == 0
+    assert properties["seeds"]["items"]["minimum"] == 0
+    assert [key for key, said in properties.items() if "anyOf" in said] == [
+        "spec"
+    ]  # which the page hides behind a switch
     assert definitions["ModelSpec"]["properties"]["attention"]["enum"] == ["eager", "sdpa"]
     assert all(p["description"] for p in definitions["CampaignSpec"]["properties"].values())
 
@@ -88,7 +91,8 @@ def test_a_campaign_made_through_the_api_runs_on_the_worker(office: Office) -> N
         {"spec": {"training": {"stepz": 1}}},
         {"spec": {"arms": [{"methood": "fedlora"}]}},
         {"rounds": "many"},
-        {"rounds": 0},
+        {"rounds": -1},
+        {"until": -1},
         {"seeds": [-1]},
         {"methods": ["fedavg"]},
         {"preset": "mine"},

@@ -33,13 +33,14 @@ ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
 )
 TEXT_KEYS = ["data.source", "data.name", "model.name", "cost.profile", "fleet.trace", "arms.fedquad.method"]
+METHODS = ["fedlora", "fedlora:oracle", "fedquad:deadline", "legend:paced"]
 PARAMETERS = st.fixed_dictionaries(
     {},
     optional={
         "name": SCALARS,
-        "methods": st.lists(st.sampled_from(PATHS), max_size=3) | ANYTHING,
-        "rounds": SCALARS,
-        "seeds": st.lists(st.integers()) | ANYTHING,
+        "methods": st.lists(st.sampled_from(METHODS), max_size=3, unique=True) | st.lists(st.sampled_from(PATHS), max_size=3) | ANYTHING,
+        "rounds": st.integers(0, 9) | SCALARS,
+        "seeds": st.lists(st.integers(0, 9), unique=True) | st.lists(st.integers()) | ANYTHING,
         "settings": st.dictionaries(st.sampled_from(TEXT_KEYS) | st.sampled_from(KEYS) | st.text(max_size=8), ANYTHING, max_size=3),
         "spec": st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=3),
     },
@@ -75,7 +76,7 @@ def ask(parameters: dict[str, Any], home: Path) -> bool:
         with bounded():
             typed = {"preset": "quickstart", "name": "", **campaign.validate_parameters(given)}
             spec, name = admission.asked(
-                typed.get("spec"), getattr(typed["preset"], "value", typed["preset"]), typed["name"], **{key: typed.get(key) for key in ("methods", "rounds", "seeds", "settings")}
+                typed.get("spec"), getattr(typed["preset"], "value", typed["preset"]), typed["name"], **{key: typed[key] for key in ("methods", "rounds", "seeds", "settings") if key in typed}
             )  # fmt: skip
     except ParameterTypeError:
         return False  # Prefect's own answer, before the flow is called
