@@ -38,7 +38,7 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, int]]:
     command = [Path(sys.executable).with_name("mlflow"), "server", "--artifacts-only", "--workers", "1"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", str(folder / "artifacts")]
     with open(folder / "log", "w") as log:
-        server = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen([*command, *options], cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         while not answers(port):
             assert server.poll() is None, (folder / "log").read_text()
