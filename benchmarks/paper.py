@@ -88,7 +88,9 @@ def summary(found: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
         times = {label: {int(seed): curves.crossing(one, target) for seed, one in mine.items()} for label, mine in each.items()}  # fmt: skip
         for label, mine in arms.items():
             reached = [time for time in times[label].values() if time is not None]
-            sooner = curves.speed_up(times["fedquad"], times[label]) if "fedquad" in arms and label != "fedquad" else None
+            sooner = (
+                curves.speed_up(times["fedquad"], times[label]) if "fedquad" in arms and label != "fedquad" else None
+            )
             final = [one[-1][1] for one in each[label].values()]
             yield {
                 "campaign": name,
