@@ -218,14 +218,17 @@ def _row(folder: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
+def show(name: campaign_evidence.Named, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
     """Show a campaign: its figures, its curves, its settings, what it was computed with."""
+    with campaign_evidence.named(name) as folder:
+        _show(folder, mean_of, as_json, name if name.endswith(campaign_evidence.ENDING) else str(folder.path))
+
+
+def _show(folder: Any, mean_of: int, as_json: bool, where: str) -> None:
     from fedquad.spec import CampaignSpec
     from fedquad.spec_text import plain
-    from fedquad.store import campaign as store
     from tasks import report as reports
 
-    folder = store.existing(name)
     evidence = reports.of_one(folder, mean_of)
     spec, summary, state = folder.stored_spec(), evidence.summary, evidence.state
     if as_json:
@@ -247,7 +250,7 @@ def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = Fals
         if table.row_count and table.columns[1:]:
             console.print()
             console.print(tables.titled(title, table))
-    console.print(f"\n{name}: {state}, in {folder.path}", soft_wrap=True)
+    console.print(f"\n{folder.name}: {state}, in {where}", soft_wrap=True)
 
 
 @app.command()
