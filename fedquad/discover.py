@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -21,6 +22,7 @@ from fedquad.rounds.paced import paced
 from fedquad.rounds.strategy import Strategy
 
 ENTRY_POINTS = "fedquad.strategies"
+ALSO = re.compile(r"^also: \[(.*)\]$", re.MULTILINE)
 PACED = "paced"  # a variant that every method has: its own plan, with steps by time
 
 
@@ -44,9 +46,27 @@ def presets() -> tuple[str, ...]:
 
 
 def preset(name: str) -> str:
-    """The YAML text of a preset."""
-    if name not in presets():
+    """The YAML text of a preset, by any of its names."""
+    if (own := preset_name(name)) not in presets():
         raise one_of("preset", name, presets())
+    return _preset_text(own)
+
+
+def preset_name(name: str) -> str:
+    """The name of a preset that may also be called otherwise (`also: [paper-fig8a]`); any other name is itself."""
+    known = presets()
+    if name in known:
+        return name
+    return next((own for own in known if name in other_names(own)), name)
+
+
+def other_names(name: str) -> tuple[str, ...]:
+    """What else a preset is called: the figures and tables that are read off the same campaign."""
+    line = ALSO.search(_preset_text(name))
+    return tuple(other.strip() for other in line[1].split(",")) if line else ()
+
+
+def _preset_text(name: str) -> str:
     return (files("fedquad.presets") / f"{name}.yaml").read_text(encoding="utf-8")
 
 

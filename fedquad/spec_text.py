@@ -80,6 +80,16 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     return data
 
 
+def on_base(data: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """A campaign that says only how it differs from another: of a group its keys, of anything else the whole."""
+    groups = {
+        key: {**base[key], **value}
+        for key, value in data.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
+    return {**base, **data, **groups}
+
+
 def write_yaml(spec: CampaignSpec) -> str:
     return yaml.dump(plain(spec), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 

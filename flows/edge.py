@@ -2,7 +2,7 @@
 
     fedquad campaign run quickstart --methods fedquad,fedlora:oracle --set training.batch=16
 
-Values of --set are read as YAML and typed by the spec. All that is wrong ends in one line, the key before the fault.
+A file, as a preset, may build on a preset (`base: quickstart`) and say only what is different. Values of --set are read as YAML and typed by the spec. All that is wrong ends in one line, the key before the fault.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from fedquad import discover
 from fedquad.errors import SpecError, quoted, shown
 from fedquad.spec import CampaignSpec, require
-from fedquad.spec_text import SPEC_BYTES, keys, override, read_value, read_yaml
+from fedquad.spec_text import SPEC_BYTES, keys, on_base, override, read_value, read_yaml
 
 SHOWN_ERRORS = 4
 
@@ -46,7 +46,7 @@ def described(
     check: Callable[[CampaignSpec], None] | None = None,
 ) -> CampaignSpec:
     """The spec of a preset or file, changed as asked, its methods checked; `check` comes before any method's code is loaded."""
-    data = read_yaml(*_text(source))
+    data = _document(source)
     if methods is not None:
         data["arms"] = _arms(methods, data.get("arms"))
     if rounds is not None:
@@ -62,7 +62,7 @@ def described(
 
 def campaign_name(source: str) -> str:
     """What a campaign is called unless it is told: the preset's name, or the file's without its ending."""
-    return Path(source).stem if _is_file(source) else source
+    return Path(source).stem if _is_file(source) else discover.preset_name(source)
 
 
 def typed(data: Mapping[str, Any]) -> CampaignSpec:
@@ -86,6 +86,20 @@ def check_methods(spec: CampaignSpec) -> None:
             raise (
                 error if isinstance(error, SpecError) else SpecError(f"arm {arm.name!r}: {shown(str(error))}")
             ) from error
+
+
+def _document(source: str) -> dict[str, Any]:
+    """A preset's or file's settings, on those of the preset that it names as its `base`."""
+    data = read_yaml(*_text(source))
+    if not _is_file(source):
+        data.pop("also", None)
+    if "base" not in data:
+        return data
+    base = data.pop("base")
+    require(
+        isinstance(base, str) and not _is_file(base), "base", base, "what a campaign builds on is a preset, by its name"
+    )
+    return on_base(data, _document(base))
 
 
 def _text(source: str) -> tuple[str, str]:

@@ -1,13 +1,17 @@
 """Write the report of a campaign, or of several side by side, from what their folders hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedquad.errors import SpecError
 from fedquad.report import page
 from fedquad.report.evidence import Evidence
 from fedquad.rounds import comparison
+from fedquad.spec_text import differences
 from fedquad.store.campaign import CampaignFolder
+
+FAULTS = ("availability", "dropout", "suspend_rounds")  # settings of a fleet
 
 
 def write(folder: CampaignFolder, last: int = 1) -> Path:
@@ -27,12 +31,20 @@ def of_one(folder: CampaignFolder, last: int = 1) -> Evidence:
     )
 
 
-def of_several(folders: Sequence[CampaignFolder], target: float | None = None, last: int = 1) -> Evidence:
-    """Several campaigns' arms as those of one, each label behind its campaign's name; refused where they were not given the same."""
+def of_several(
+    folders: Sequence[CampaignFolder], target: float | None = None, last: int = 1, is_of_faults: bool = False
+) -> Evidence:
+    """Several campaigns' arms as those of one, each label behind its campaign's name; refused where they were not given the same.
+
+    Of faults: their fleets may differ in how often devices fail, and in nothing else.
+    """
     if len({folder.name for folder in folders}) != len(folders) or len(folders) < 2:
         raise SpecError(f"two campaigns or more are compared, each once; given: {', '.join(f.name for f in folders)}")
     each = {folder.name: of_one(folder) for folder in folders}
     arms = [{**arm, "label": f"{name}/{arm['label']}"} for name, one in each.items() for arm in one.summary["arms"]]
+    if is_of_faults:
+        _refuse_other_fleets([one.specs[name]["fleet"] for name, one in each.items()])
+        arms = [{**arm, "digests": {**arm["digests"], "trace": ""}} for arm in arms]
     comparison.refuse_unlike(arms)
     found = comparison.compare(arms, target, last)
     goal = found["targets"][0]["target"] if found["targets"] else target
@@ -53,3 +65,13 @@ def of_several(folders: Sequence[CampaignFolder], target: float | None = None, l
         state=", ".join(f"{name} {one.state}" for name, one in each.items()),
         last=last,
     )
+
+
+def _refuse_other_fleets(fleets: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse fleets that differ in anything but their faults: their devices and what these can do are then the same."""
+    bare = [{key: value for key, value in fleet.items() if key not in FAULTS} for fleet in fleets]
+    for other in bare[1:]:
+        if changed := differences(bare[0], other):
+            raise SpecError(
+                f"these fleets differ in more than their faults ({', '.join(FAULTS)}): {'; '.join(changed[:4])}"
+            )

@@ -36,8 +36,15 @@ def note(campaign: str, spec: CampaignSpec, arm: ArmSpec, seed: int) -> str:
     return (
         f"**{arm.method}**{f' ({given})' if given else ''}, seed {seed}, {spec.rounds} rounds of {spec.fleet.size} devices on "
         f"{spec.data.name} with {spec.model.name}. Seconds are the fleet's: `{metrics.BY_SECOND}` is accuracy against them.\n\n"
-        f"    fedquad campaign run campaigns/{campaign}/spec.yaml --methods {arm.name} --seeds {seed}\n"
+        f"    fedquad campaign run campaigns/{campaign}/spec.yaml --methods {arm.name} --seeds {seed}\n{_in_prefect()}"
     )
+
+
+def _in_prefect() -> str:
+    """A link to the flow run that trains the arm, which works while its server runs."""
+    from prefect.runtime import flow_run
+
+    return f"\n[Its run in Prefect]({flow_run.ui_url})\n" if flow_run.id and flow_run.ui_url else ""
 
 
 def source(description: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,12 @@
 
 import re
 
-from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
+from prefect.artifacts import (
+    acreate_link_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
 
 from fedquad.rounds.facts import RoundFacts
 from tasks.session import Arm
@@ -23,7 +28,7 @@ async def show(arm: Arm, facts: RoundFacts) -> None:
         }
         for row in facts.assignments
     ]
-    key = artifact_key(arm)
+    key = artifact_key(arm.campaign, arm.name)
     said = (
         f"{arm.name}, round {facts.round}: accuracy {facts.accuracy:.4f}, {facts.round_seconds:.0f} s, "
         f"waiting {facts.mean_wait_seconds:.0f} s"
@@ -39,6 +44,13 @@ async def show(arm: Arm, facts: RoundFacts) -> None:
         await aupdate_progress_artifact(artifact_id=arm.progress, progress=percent)
 
 
-def artifact_key(arm: Arm) -> str:
+async def show_link(campaign: str, label: str, seed: int, link: str) -> None:
+    """Link an arm's run in MLflow."""
+    name = f"{label}-s{seed}"
+    key = artifact_key(campaign, name)
+    await acreate_link_artifact(link=link, link_text=f"{name} in MLflow", key=f"{key}-mlflow", description=f"{name}: its curves and adapters in MLflow")  # fmt: skip
+
+
+def artifact_key(campaign: str, name: str) -> str:
     """Artifact keys are lower-case words with dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{arm.campaign}-{arm.name}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{campaign}-{name}".lower()).strip("-")

@@ -1,4 +1,4 @@
-"""Send an arm's rounds to MLflow: one flat run per (campaign, label, seed), a log_batch a round, nothing pickled.
+"""Send an arm's rounds to MLflow: one flat run per (campaign, label, seed), nothing pickled.
 
 Rounds are read from what is committed on disk, so this can lag, be killed or find no server without harm:
 tracking.json in the arm's folder says how far it got, and whatever is sent twice has the same timestamp, which MLflow
@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,16 +27,20 @@ from fedquad.spec import CampaignSpec
 from fedquad.store import files
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder, home, tracking_uri
-from tasks import metrics, run_tags, track_campaign
+from tasks import machine, metrics, run_tags, track_campaign
 from tasks.progress import announce
+from tasks.show import show_link
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 EXPERIMENT = "fedquad"
+MLFLOW_UI = "http://127.0.0.1:5000"  # of `mlflow ui`
 KEY_TAG = "fedquad_key"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
 UNNAMEABLE = re.compile(r"[^\w-]")  # what MLflow takes in no model's name
+ROUNDS_AT_ONCE = 32  # MLflow takes 1000 points in a request, and a round has some 25
 PATIENCE_SECONDS = 30.0  # a server that does not answer is left alone so long: each try costs up to its timeout
 TALKATIVE = ("alembic", "mlflow", "urllib3")  # they tell of every table created and every connection tried again
 SETTINGS = {
@@ -69,7 +73,7 @@ class Tracker:
                 return self._reason
             try:
                 self._sending(label, method, seed).send(finished)
-            except _unreachable() as error:
+            except unreachable() as error:
                 return self._give_up(error)
             if self._reason:
                 self._reason = ""
@@ -84,7 +88,7 @@ class Tracker:
             try:
                 client = self._connect()
                 track_campaign.send(client, _experiment(client), self.campaign)
-            except _unreachable() as error:
+            except unreachable() as error:
                 return self._give_up(error)
             return ""
 
@@ -100,6 +104,16 @@ class Tracker:
                 return None
         wanted = quote(f"tags.campaign = '{self.campaign.name}'")
         return f"{self.uri.rstrip('/')}/#/experiments/{experiment}/runs?searchFilter={wanted}"
+
+    def link(self, label: str, seed: int) -> str:
+        """Where an arm's run is in MLflow's pages, said once; a file's are where `mlflow ui` puts them unless told."""
+        with self._lock:
+            sending = self._sendings.get((label, seed))
+            if sending is None or sending.is_linked or not sending.cursor["run_id"]:
+                return ""
+            sending.is_linked = True
+            pages = self.uri if self.uri.startswith(("http://", "https://")) else MLFLOW_UI
+            return f"{pages.rstrip('/')}/#/experiments/{sending.experiment}/runs/{sending.cursor['run_id']}"
 
     def _sending(self, label: str, method: str, seed: int) -> "Sending":
         """The one that knows how far this arm has been sent."""
@@ -144,6 +158,8 @@ class Sending:
         self.label, self.method, self.seed = label, method, seed
         self.arm: ArmFolder = tracker.campaign.arm(label, seed)
         self.cursor = _cursor(self.arm, tracker.uri)
+        self.experiment = _experiment(client)
+        self.is_linked = False  # from the arm's run in Prefect
 
     def send(self, finished: bool) -> None:
         """Send what is new; begin again with a new run if somebody deleted the old one."""
@@ -169,17 +185,19 @@ class Sending:
             return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
     def _send(self, finished: bool) -> None:
-        last = self.cursor["sent_rounds"]
+        before = last = self.cursor["sent_rounds"]
         while self.arm.has_round(last + 1):
             last += 1
-        if self.cursor["sent_rounds"] == last and self.cursor["status"] == self._status(finished):
+        if before == last and self.cursor["status"] == self._status(finished):
             return
         if not self.cursor["run_id"]:
             self._begin()
         elif self.cursor["status"] != "RUNNING":
             self._set_status("RUNNING")
-        for number in range(self.cursor["sent_rounds"] + 1, last + 1):
-            self._send_round(self.arm.facts(number))
+        for first in range(before + 1, last + 1, ROUNDS_AT_ONCE):
+            self._send_rounds([self.arm.facts(n) for n in range(first, min(first + ROUNDS_AT_ONCE, last + 1))])
+        if last > before and not finished:
+            self._send_machine(last)
         if last and self.spec.keep_every and last % self.spec.keep_every == 0:
             self._send_folder("adapter", f"adapter/round-{last:04d}")
         if finished:
@@ -193,14 +211,13 @@ class Sending:
         from mlflow.entities import DatasetInput, Param
 
         self._save()
-        experiment = _experiment(self.client)
-        found = self.client.search_runs([experiment], f"tags.{KEY_TAG} = '{self.cursor['key']}'", max_results=1)
+        found = self.client.search_runs([self.experiment], f"tags.{KEY_TAG} = '{self.cursor['key']}'", max_results=1)
         if found:
             run = found[0]
         else:
             name = f"{self.campaign.name} {self.label} s{self.seed}"
             run = self.client.create_run(
-                experiment, start_time=self.cursor["start_ms"], tags=self._tags(), run_name=name
+                self.experiment, start_time=self.cursor["start_ms"], tags=self._tags(), run_name=name
             )
         params = [Param(key, value) for key, value in run_tags.params(self.spec, self.label, self.seed).items()]
         self.client.log_batch(run.info.run_id, params=params)
@@ -231,19 +248,34 @@ class Sending:
             "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed),
         }
 
-    def _send_round(self, facts: Mapping[str, Any]) -> None:
-        """One round: its figures, stamped with the fleet's time, its assignments, then the note that it is sent."""
+    def _send_rounds(self, rounds: Sequence[Mapping[str, Any]]) -> None:
+        """Some rounds at once: their figures, stamped with the fleet's time, their assignments, then the note that they are sent."""
+        points, best = [], self.cursor["best_accuracy"]
+        for facts in rounds:
+            best = max(best, facts["accuracy"])
+            points += self._points(facts, best)
+        self.client.log_batch(self.cursor["run_id"], metrics=points)
+        for facts in rounds:
+            assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
+            self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{facts['round']:04d}.json")
+        self._save(sent_rounds=rounds[-1]["round"], best_accuracy=best)
+
+    def _points(self, facts: Mapping[str, Any], best: float) -> list["Metric"]:
         from mlflow.entities import Metric
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
-        best = max(self.cursor["best_accuracy"], facts["accuracy"])
-        figures = {**metrics.figures(facts), metrics.BEST: best}
-        points = [Metric(key, value, stamp, step) for key, value in figures.items()]
-        by_second = Metric(metrics.BY_SECOND, facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
-        self.client.log_batch(self.cursor["run_id"], metrics=[*points, by_second])
-        assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
-        self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
-        self._save(sent_rounds=step, best_accuracy=best)
+        points = [
+            Metric(key, value, stamp, step) for key, value in {**metrics.figures(facts), metrics.BEST: best}.items()
+        ]
+        return [*points, Metric(metrics.BY_SECOND, facts["accuracy"], stamp, int(facts["elapsed_seconds"]))]
+
+    def _send_machine(self, number: int) -> None:
+        """How the machine fares, at its own time; after the note that the round is sent, so that a kill loses it and never doubles it."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        points = [Metric(key, value, now, number) for key, value in machine.figures().items()]
+        self.client.log_batch(self.cursor["run_id"], metrics=points)
 
     def _send_folder(self, name: str, target: str) -> None:
         folder = self.arm.path / name
@@ -258,16 +290,15 @@ class Sending:
         if not best.exists() or not number:
             return
         run_id, facts = self.cursor["run_id"], self.arm.facts(number)
-        experiment = self.client.get_run(run_id).info.experiment_id
         state = facts["state_digest"][:DIGEST_LENGTH]
         wanted = f"source_run_id = '{run_id}' AND tags.state = '{state}'"
-        if self.client.search_logged_models([experiment], wanted, max_results=1):
+        if self.client.search_logged_models([self.experiment], wanted, max_results=1):
             return
         name = UNNAMEABLE.sub("-", f"{self.campaign.name}-{self.label}-s{self.seed}")
         shown = run_tags.arm_tags(self.campaign.name, self.spec, self.label, self.method, self.seed)
         params = run_tags.params(self.spec, self.label, self.seed)
         model = self.client.create_logged_model(
-            experiment, name, run_id, {**shown, "state": state, "round": str(number)}, params, "adapter"
+            self.experiment, name, run_id, {**shown, "state": state, "round": str(number)}, params, "adapter"
         )
         self.client.log_model_artifacts(model.model_id, str(best))
         split = self.arm.description().get("digests", {}).get("split", "")[:DIGEST_LENGTH]
@@ -359,7 +390,7 @@ def _inputs(spec: CampaignSpec, digests: Mapping[str, str]) -> list[Any]:
     ]
 
 
-def _unreachable() -> tuple[type[Exception], ...]:
+def unreachable() -> tuple[type[Exception], ...]:
     """What MLflow raises when its store cannot be reached or refuses."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -369,5 +400,8 @@ def _unreachable() -> tuple[type[Exception], ...]:
 
 @task(name="track", task_run_name="round {number} - track", cache_policy=NO_CACHE, persist_result=False)
 async def track(tracker: Tracker, label: str, method: str, seed: int, number: int) -> str:
-    """Bring MLflow up to date in a thread; out of reach is an answer, not a failure."""
-    return await asyncio.to_thread(tracker.send, label, method, seed)
+    """Bring MLflow up to date in a thread, and link its run from this one; out of reach is an answer, not a failure."""
+    said = await asyncio.to_thread(tracker.send, label, method, seed)
+    if link := tracker.link(label, seed):
+        await show_link(tracker.campaign.name, label, seed, link)
+    return said

@@ -51,6 +51,9 @@ def test_an_exported_campaign_is_checked_and_reported_from_elsewhere(
     )
     assert run("campaign", "report", "one.fedquad.zip", "--json").document["comparison"] == found["comparison"]
     assert (tmp_path / "one.report" / "index.html").exists()
+    shown = run("campaign", "show", "one.fedquad.zip")
+    assert "one: finished, in one.fedquad.zip" in shown.out, shown.err
+    assert run("campaign", "show", "one.fedquad.zip", "--json").document["arms"] == found["arms"]
     with archive.opened(Path("one.fedquad.zip")) as there:
         assert there.summarise() == found
     assert not there.path.exists()

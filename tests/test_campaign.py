@@ -158,6 +158,11 @@ def test_prefect_shows_flows_tasks_and_artifacts_by_readable_names(place: Place)
     keys = [a["key"] for a in api(place.url, "/artifacts/filter", {"limit": 200})]
     assert keys.count("reference-fedlora-s0-devices") == 3
     assert keys.count("reference-fedlora-s0-progress") == 1
+    (link,) = [
+        a for a in api(place.url, "/artifacts/filter", {"limit": 200}) if a["key"] == "reference-fedlora-s0-mlflow"
+    ]
+    assert link["flow_run_id"] == arms[0]["id"]
+    assert "#/experiments/" in link["data"]
 
 
 def test_prefect_forgets_rounds_whose_tensors_are_gone(place: Place) -> None:
@@ -188,6 +193,7 @@ def test_mlflow_holds_a_run_per_arm_with_every_round_and_the_adapter(place: Plac
         gaps = [m.timestamp - run.info.start_time for m in history]
         assert gaps == [int(r["elapsed_seconds"] * 1000) for r in arm["rounds"]]
         assert run.data.params["training.steps"] == "2"
+        assert "[Its run in Prefect](" in run.data.tags["mlflow.note.content"]
         adapter = {file.path for file in client.list_artifacts(run.info.run_id, "adapter/best")}
         assert "adapter/best/adapter_model.safetensors" in adapter
 

@@ -13,7 +13,7 @@ from fedquad.cli import check
 from fedquad.errors import SpecError, StoreError
 from fedquad.spec_text import plain
 from fedquad.store import campaign as store
-from fedquad.store import files
+from fedquad.store import files, speed
 
 
 @pytest.fixture
@@ -108,11 +108,46 @@ def test_a_finished_campaign_prints_its_table_and_says_so(run: Any, monkeypatch:
         assert run(*arguments, "--json").document == tracked.summarise()
 
 
-def test_presets_say_what_they_are_for(run: Any) -> None:
-    rows = {row["preset"]: row["about"] for row in run("campaign", "presets", "--json").document["presets"]}
-    assert rows["quickstart"]
-    assert all(about for about in rows.values())
-    assert "quickstart" in run("campaign", "presets").out
+@pytest.fixture
+def known_speed() -> None:
+    """A machine whose speed is known already."""
+    for model in ("mini", speed.ANY):
+        speed.note(model, 1e10, "an abacus")
+
+
+def test_presets_come_in_groups_with_what_they_are_for_and_take(run: Any, known_speed: None) -> None:
+    document = run("campaign", "presets", "--json").document
+    rows = {row["preset"]: row for row in document["presets"]}
+    assert all(row["about"] and row["expected"]["source"] == "an abacus" for row in rows.values())
+    assert rows["mini-table-3"]["expected"]["seconds"] > 5 * rows["mini-table-4"]["expected"]["seconds"]
+    assert "mini-fig7a" in rows["mini-table-3"]["also"]
+    out = run("campaign", "presets").out
+    places = [
+        out.index(words) for words in ("The paper's figures", "mini-fig2", "The paper's own", "To begin", "quick")
+    ]
+    assert places == sorted(places)
+
+
+def test_a_run_says_first_how_long_it_takes_and_learns_from_it(run: Any, monkeypatch: Any) -> None:
+    from flows import launch
+
+    write_spec("some.yaml")
+    monkeypatch.setattr(launch, "run", lambda spec, name, **_: handmade.make(name, spec).summarise())
+    said = run("campaign", "run", "some.yaml")
+    assert (said.code, "not known yet" in said.err) == (0, True), said.err
+    assert speed.rates()["mini"]["source"] == "campaign some"
+    write_spec("other.yaml")
+    assert "by campaign some" in run("campaign", "run", "other.yaml").err
+
+
+def test_the_speed_of_another_machine_or_a_damaged_one_is_unknown(run: Any, known_speed: None) -> None:
+    path = store.home() / "cache" / "speed.json"
+    for change in ({"machine": "an abacus"}, {"cores": 10_000}, {"rates": {"mini": 3}}, {"rates": {"mini": {}}}):
+        files.write_json(path, {**files.read_json(path), **change})
+        assert speed.rates() == {}
+        speed.note("mini", 1e10, "an abacus")
+    path.write_text("{")
+    assert speed.rates() == {}
 
 
 def test_the_keys_of_set_are_listed_with_what_they_mean(run: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fedquad import discover
-from fedquad.errors import SpecError
+from fedquad.errors import SpecError, UnknownNameError
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.spec_text import keys, plain
 from flows import edge
@@ -29,6 +29,43 @@ def file(tmp_path: Path, monkeypatch: Any) -> str:
 @pytest.mark.parametrize("name", discover.presets())
 def test_every_preset_is_a_campaign(name: str) -> None:
     assert edge.campaign_spec(name).rounds >= 1
+
+
+def test_a_file_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: mini-table-4-low\ntraining: {batch: 4}\nfleet: {boards: {jetson-tx2: 2}}\n")
+    found, base = edge.campaign_spec(str(mine)), edge.campaign_spec("mini-table-4")
+    assert found.fleet.boards == {"jetson-tx2": 2}  # the whole of it; and of the groups around it only what is said
+    assert (found.fleet.mode_rounds, found.training.batch) == (base.fleet.mode_rounds, 4)
+    assert found.training.steps == base.training.steps
+    assert found.arms == base.arms
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [("nothing", "there is no preset 'nothing'"), ("[1]", "base is"), ("./other.yaml", "base is './other.yaml'")],
+)
+def test_a_base_is_a_preset(tmp_path: Path, base: str, said: str) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"base: {base}\n")
+    with pytest.raises((SpecError, UnknownNameError), match=said):
+        edge.campaign_spec(str(mine))
+
+
+def test_another_name_of_a_preset_is_the_same_campaign(file: str) -> None:
+    assert edge.campaign_spec("paper-fig8c") == edge.campaign_spec("paper-fig7c")
+    assert edge.campaign_name("paper-fig8c") == "paper-fig7c"
+    assert edge.campaign_name(file) == "some"
+
+
+def test_the_papers_campaigns_are_of_section_iv() -> None:
+    models = {"paper-table-3-bert": "bert", "paper-table-3-deberta": "deberta", "paper-table-3": "roberta"}
+    for name in ("paper-fig7a", "paper-fig7b", "paper-fig10a", "paper-table-4-low", *models):
+        spec = edge.campaign_spec(name)
+        assert (spec.fleet.size, spec.rounds, spec.data.alpha, spec.fleet.mode_rounds) == (100, 50, 10, 10)
+        assert (spec.training.batch, spec.training.learning_rate, spec.training.steps) == (32, 0.001, None)
+        assert spec.model.max_length == 128
+        assert f"{models.get(name, 'roberta')}-" in spec.model.name
 
 
 def test_a_spec_survives_its_own_yaml(file: str) -> None:

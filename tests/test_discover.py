@@ -50,5 +50,20 @@ def test_every_preset_says_in_one_line_what_it_is_for(name: str) -> None:
     assert 20 < len(discover.preset_line(name)) < 120
 
 
+def test_a_preset_answers_to_all_its_names_and_no_two_share_one() -> None:
+    others = [other for name in discover.presets() for other in discover.other_names(name)]
+    assert len({*others, *discover.presets()}) == len(others) + len(discover.presets())
+    assert discover.preset_name("mini-fig9a") == discover.preset_name("mini-table-3") == "mini-table-3"
+    assert discover.preset("paper-table-4") == discover.preset("paper-fig7a")
+    assert discover.preset_name("no-such") == "no-such"
+
+
+def test_every_figure_and_table_of_the_paper_that_is_a_campaign_has_one_in_small() -> None:
+    named = {n for name in discover.presets() for n in (name, *discover.other_names(name))}
+    paper = {name.removeprefix("paper-") for name in named if name.startswith("paper-")}
+    assert {"fig2", "fig3", "fig4a", "fig4b", "fig7a", "fig8d", "fig9c", "fig10b", "table-3", "table-4"} <= paper
+    assert paper == {name.removeprefix("mini-") for name in named if name.startswith("mini-")}
+
+
 def test_boards_are_found_by_module_name() -> None:
     assert {"jetson-tx2", "jetson-xavier-nx", "jetson-agx-xavier"} <= set(discover.boards())

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,37 @@ def test_campaigns_that_were_not_given_the_same_are_not_compared(run: Any, monke
     assert run("campaign", "compare", "a").code == SpecError.exit_code
     assert run("campaign", "compare", "a", "a").code == SpecError.exit_code
     assert run("campaign", "compare", "a", "none").code == 4
+
+
+def test_what_faults_cost_is_told_of_fleets_that_differ_in_nothing_else(
+    run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    methods, seeds = ("fedquad", "fedlora"), (0, 1, 2)
+    handmade.make("clean", handmade.spec(*methods, seeds=seeds))
+    monkeypatch.setattr(handmade, "DIGESTS", {**handmade.DIGESTS, "trace": "9" * 64})
+    whole = handmade.facts
+    monkeypatch.setattr(
+        handmade, "facts", lambda number, accuracy=0.5: {**whole(number, accuracy - 0.02), "failures": 1}
+    )
+    described = handmade.spec(*methods, seeds=seeds)
+    faulty = replace(described, fleet=replace(described.fleet, dropout=0.5))
+    handmade.make("faulty", faulty)
+    assert "their trace differs" in run("campaign", "compare", "clean", "faulty").err
+    said = run("campaign", "compare", "clean", "faulty", "--faults", "--to", "there", "--json").document["comparison"]
+    rows = {row["label"]: row for row in said["robustness"]}
+    assert (rows["faulty/fedquad"]["beside"], rows["clean/fedquad"]["difference"]) == ("clean/fedquad", None)
+    assert rows["faulty/fedquad"]["difference"]["mean"] == pytest.approx(-0.02)
+    assert rows["faulty/fedlora"]["lost_share"] == 0.5
+    assert (
+        "With 50.0 % of its updates lost, faulty/fedquad ended 2.0 points below clean/fedquad (-2.0 to -2.0 over 3 seeds)."
+        in said["said"]
+    )
+    shown = {row[0][1]: row[6][1] for row in body(read(tmp_path / "there" / "index.html"), "faults")}
+    assert shown["faulty/fedquad"] == rows["faulty/fedquad"]["difference"]["mean"]
+    assert "What failures cost" in run("campaign", "compare", "clean", "faulty", "--faults").out
+    handmade.make("other", replace(faulty, fleet=replace(faulty.fleet, jitter=0.2)))
+    refused = run("campaign", "compare", "clean", "other", "--faults")
+    assert (refused.code, "differ in more than their faults" in refused.err) == (SpecError.exit_code, True)
 
 
 def test_a_report_that_cannot_be_written_is_said_in_a_line(run: Any) -> None:

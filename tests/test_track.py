@@ -9,11 +9,12 @@ from typing import Any
 import handmade
 import pytest
 
+from fedquad.errors import StoreError
 from fedquad.spec import CampaignSpec
 from fedquad.store import campaign as store
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder
-from tasks import track
+from tasks import promote, track
 from tasks.progress import LISTENER
 from tasks.track import Tracker
 
@@ -136,6 +137,28 @@ def test_the_best_adapter_is_a_model_that_can_be_ranked(home: Path, tmp_path: Pa
     assert not any(name.endswith((".pkl", ".pickle", ".pt")) for name in files)
 
 
+def test_an_adapter_is_promoted_to_an_alias_that_moves_to_the_next(home: Path) -> None:
+    from mlflow import MlflowClient
+
+    spec = handmade.spec("fedlora", "fedlora:oracle")
+    folder = handmade.make("promoted", spec)
+    with pytest.raises(StoreError, match=r"no model of arm fedlora-s0; `fedquad campaign resume promoted`"):
+        promote.promote(folder, folder.arm("fedlora", 0), "ours", "champion")
+    for label in ("fedlora", "fedlora:oracle"):
+        assert send(folder, spec, finished=True, label=label) == ""
+    name = promote.default_name(folder)
+    first, again = (promote.promote(folder, folder.arm("fedlora", 0), name, "champion") for _ in range(2))
+    other = promote.promote(folder, folder.arm("fedlora:oracle", 0), name, "champion")
+    assert (first, first.uri) == (again, "models:/mini-mini-nli@champion")
+    assert [first.version, other.version] == ["1", "2"]
+    client = MlflowClient(store.tracking_uri(), store.tracking_uri())
+    held = client.get_model_version_by_alias(name, "champion")
+    assert (str(held.version), held.tags["label"], held.status) == ("2", "fedlora:oracle", "READY")
+    assert (Path(other.artifacts.removeprefix("file://")) / "adapter_config.json").exists()
+    with pytest.raises(StoreError, match="did not take"):
+        promote.promote(folder, folder.arm("fedlora", 0), name, "not an alias/")
+
+
 def test_a_campaign_has_a_run_of_its_own_with_its_report(home: Path) -> None:
     from tasks import report
 
@@ -181,6 +204,18 @@ def test_rounds_are_sent_as_they_come_and_never_again(home: Path) -> None:
     assert folder.arm("fedlora", 0).is_tracked()
     (run,) = runs("growing")
     assert [step for step, _, _ in history(run, "quality/loss")] == [1, 2, 3, 4]
+    assert [step for step, _, _ in history(run, "system/load")] == [1, 2, 3]  # as rounds came, not afterwards
+    assert run.data.metrics["system/coordinator_memory_bytes"] > 1e7
+
+
+def test_the_link_to_an_arms_run_is_said_once(home: Path) -> None:
+    spec = handmade.spec()
+    tracker = Tracker(handmade.make("linked", spec, 1), spec)
+    assert tracker.link("fedlora", 0) == ""
+    tracker.send("fedlora", "fedlora", 0)
+    (run,) = runs("linked")
+    where = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert [tracker.link("fedlora", 0), tracker.link("fedlora", 0)] == [where, ""]
 
 
 class Killed(BaseException):

@@ -1,4 +1,4 @@
-"""`fedquad adapter export`: what an arm has learned, as a folder that PEFT or transformers load, with its card."""
+"""`fedquad adapter export` and `promote`: what an arm has learned, as a folder that PEFT or transformers load, or under a name in MLflow."""
 
 import json
 import os
@@ -54,6 +54,37 @@ def export(
         print(json.dumps(document, indent=1))
     else:
         print(document["folder"])
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="The campaign's name.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", help="The arm, by its label.", show_default=False)],
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Its seed; the one that was best on the validation split if left out.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--as", help="The registered model; of the backbone and the task if left out.", show_default=False
+        ),
+    ] = "",
+    alias: Annotated[str, typer.Option(help="What points at this version from now on.")] = "champion",
+    as_json: Json = False,
+) -> None:
+    """Give an arm's best adapter a name in MLflow's registry: a version of a model, and an alias that points at it."""
+    from dataclasses import asdict
+
+    from fedquad.store import campaign as store
+    from tasks import promote as registry
+
+    folder = store.existing(name)
+    found = registry.promote(folder, _chosen(folder, method, seed), model or registry.default_name(folder), alias)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        print(f"{found.uri} is version {found.version}: {found.artifacts}")
 
 
 def _chosen(folder: "CampaignFolder", label: str, seed: int | None) -> "ArmFolder":

@@ -120,9 +120,10 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
         _send_rest(folder, spec)
         _report_if_missing(folder)
         return _close(folder, folder.write_summary(), as_json)
-    from fedquad.cli import display
+    from fedquad.cli import display, duration
     from fedquad.errors import ArmFailedError
 
+    _say_how_long(folder, spec)
     failure = None
     with display.watching(folder) as listener:
         from flows import launch
@@ -131,9 +132,21 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
             summary = launch.run(spec, folder.name, listener=listener)
         except ArmFailedError as error:  # the other arms are complete: show them, then end with its exit code
             summary, failure = folder.summarise(), error
+    duration.learn(folder, spec)
     _close(folder, summary, as_json)
     if failure is not None:
         raise failure
+
+
+def _say_how_long(folder: Any, spec: Any) -> None:
+    """Say what the rounds that are left will take here, as far as this machine is known."""
+    from fedquad.cli import duration
+    from fedquad.store import speed
+
+    found = duration.expected(spec, speed.rates(), done=sum(arm.last_number() for arm in folder.arms()))
+    told = f"about {duration.words(found)} on this machine, by {found['source']}" if found else ""
+    unknown = "how long this takes here is not known yet; `fedquad campaign presets` times a few steps"
+    print(f"campaign {folder.name}: {told or unknown}", file=sys.stderr)
 
 
 def _send_rest(folder: Any, spec: Any) -> None:
@@ -205,14 +218,17 @@ def _row(folder: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
+def show(name: campaign_evidence.Named, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = False) -> None:
     """Show a campaign: its figures, its curves, its settings, what it was computed with."""
+    with campaign_evidence.named(name) as folder:
+        _show(folder, mean_of, as_json, name if name.endswith(campaign_evidence.ENDING) else str(folder.path))
+
+
+def _show(folder: Any, mean_of: int, as_json: bool, where: str) -> None:
     from fedquad.spec import CampaignSpec
     from fedquad.spec_text import plain
-    from fedquad.store import campaign as store
     from tasks import report as reports
 
-    folder = store.existing(name)
     evidence = reports.of_one(folder, mean_of)
     spec, summary, state = folder.stored_spec(), evidence.summary, evidence.state
     if as_json:
@@ -234,17 +250,31 @@ def show(name: Name, mean_of: campaign_evidence.MeanOf = 1, as_json: Json = Fals
         if table.row_count and table.columns[1:]:
             console.print()
             console.print(tables.titled(title, table))
-    console.print(f"\n{name}: {state}, in {folder.path}", soft_wrap=True)
+    console.print(f"\n{folder.name}: {state}, in {where}", soft_wrap=True)
 
 
 @app.command()
 def presets(as_json: Json = False) -> None:
-    """List the campaigns that come with the package."""
-    from fedquad import discover
+    """List the campaigns that come with the package, and what each takes on this machine.
 
-    rows = [{"preset": name, "about": discover.preset_line(name)} for name in discover.presets()]
+    The first time, a few training steps are timed.
+    """
+    from fedquad import discover
+    from fedquad.cli import duration
+    from flows import edge
+
+    rates = duration.measured()
+    rows = [
+        {
+            "preset": name,
+            "also": list(discover.other_names(name)),
+            "about": discover.preset_line(name),
+            "expected": duration.expected(edge.campaign_spec(name), rates),
+        }
+        for name in discover.presets()
+    ]
     if as_json:
-        return _print_json({"presets": rows})
+        return _print_json({"presets": rows, "rates": dict(rates)})
     from fedquad.cli import tables
 
     console = tables.console()

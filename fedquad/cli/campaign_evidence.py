@@ -61,6 +61,10 @@ def compare(
             help="Accuracy that speed is compared at; the least of the arms' best if left out.", show_default=False
         ),
     ] = None,
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Let fleets differ in how often devices fail, and show what that costs."),
+    ] = False,
     to: To = "",
     mean_of: MeanOf = 1,
     as_json: Json = False,
@@ -75,7 +79,7 @@ def compare(
 
     with ExitStack() as stack:
         folders = [stack.enter_context(named(name)) for name in names]
-        evidence = reports.of_several(folders, target, mean_of)
+        evidence = reports.of_several(folders, target, mean_of, faults)
     folder = Path(to) if to else store.home() / "comparisons" / "+".join(one.name for one in folders)
     _answer(evidence, page.write(folder, evidence), as_json)
 

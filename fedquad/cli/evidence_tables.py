@@ -34,7 +34,7 @@ def parts(evidence: Evidence, width: int) -> Iterator[RenderableType]:
 def targets(evidence: Evidence, width: int) -> Iterator[RenderableType]:
     """Time to each target, and quality under a budget, as the report has them."""
     for name, table in numbers.all_of(evidence).items():
-        if name.startswith("target-") or name == "budgets":
+        if name.startswith("target-") or name in ("budgets", "faults"):
             yield Text(f"\n{table.title}", style="bold")
             yield _rich(table, width)
 

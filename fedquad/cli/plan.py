@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from fedquad.spec import CampaignSpec
 
 FIRST_DECIDED = 2  # the first round in which there is something to decide by
-# Training examples, so that a plan needs no data: GLUE's, and what the generated tasks make unless told.
-EXAMPLES = {"mnli": 392_702, "qqp": 363_846, "qnli": 104_743, "sst2": 67_349}
-GENERATED = 20_000
 
 
 def plan(
@@ -79,7 +76,7 @@ def question(
 
     from fedquad import discover
     from fedquad.errors import SpecError
-    from fedquad.planning import described, planning
+    from fedquad.planning import described, duration, planning
     from fedquad.store import inputs
 
     if t_avg is not None and not 0 <= t_avg < float("inf"):
@@ -94,14 +91,14 @@ def question(
     else:
         trace = inputs.trace_of(spec.fleet)
         fleet, names, there = planning.drawn(spec, cost, discover.boards(), trace, round)
-    known = EXAMPLES.get(spec.data.name) or (GENERATED if spec.data.name.startswith("mini-") else None)
+    known = duration.examples_of(spec.data.name)
     own = own_examples(spec)
     return planning.Question(
         cost=cost,
         settings=planning.settings_of(spec, rule),
         round=round,
         seed=spec.seeds[0],
-        steps=planning.steps_of(spec, known if own is None else own if fleet else sum(own), len(there)),
+        steps=planning.steps_of(spec, known and known[0] if own is None else own if fleet else sum(own), len(there)),
         training=spec.training,
         gradient_norms=norms,
         fleet=fleet,
@@ -134,7 +131,7 @@ def cost_of(spec: "CampaignSpec") -> "CostModel":
     from fedquad.prices.shapes import SHAPES, from_config
     from fedquad.store import inputs
 
-    short = spec.model.name.rpartition("/")[2]
+    short = spec.model.name.rpartition("/")[2].removesuffix("-uncased")
     if short in SHAPES:
         shape = SHAPES[short]
     else:

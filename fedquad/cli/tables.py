@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedquad import discover
+from fedquad.cli import duration
 from fedquad.report.words import amount, percent, seconds
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.spec_text import keys
@@ -17,6 +18,11 @@ from fedquad.store import campaign as store
 
 UNBOUNDED = 1000  # columns; a table measured inside its terminal is never wider than that
 MOST_SAID = 14  # sentences below a table
+PRESETS: Mapping[str, Callable[[str], bool]] = {  # in this order; the last takes all others
+    "The paper's figures and tables in small": lambda name: name.startswith("mini-"),
+    "The paper's own": lambda name: name.startswith("paper-"),
+    "To begin with": lambda name: True,
+}
 WIDE = 110  # from so many columns on, tables use full words and more room
 
 
@@ -171,13 +177,25 @@ def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Group:
     return Group(table, *broken)
 
 
-def preset_list(rows: Sequence[Mapping[str, str]], width: int) -> Table:
-    table = _table(width >= WIDE)
-    table.add_column("preset", no_wrap=True)
-    table.add_column("what it is for")
-    for row in rows:
-        table.add_row(row["preset"], row["about"])
-    return table
+def preset_list(rows: Sequence[Mapping[str, Any]], width: int) -> Group:
+    """Presets in groups, each with what it takes here and what else it is called."""
+    parts: list[Text | Table] = []
+    for title in PRESETS:
+        table = _table(width >= WIDE)
+        table.add_column("preset", no_wrap=True)
+        table.add_column("time here", justify="right", no_wrap=True)
+        table.add_column("what it is for")
+        for row in rows:
+            if next(name for name, one in PRESETS.items() if one(row["preset"])) == title:
+                table.add_row(row["preset"], duration.words(row["expected"]), _about(row))
+        parts += [Text(title, style="bold"), table, Text("")]
+    sources = sorted({row["expected"]["source"] for row in rows if row["expected"]})
+    return Group(*parts, Text(f"Times are expected ones, by {' and '.join(sources)}.", style="dim"))
+
+
+def _about(row: Mapping[str, Any]) -> Text:
+    also = ", ".join(row["also"])
+    return Text.assemble(row["about"], (f" Also: {also}." if also else "", "dim"))
 
 
 def setting_keys(width: int) -> Table:

@@ -78,7 +78,7 @@ def html(evidence: Evidence, drawn: Sequence[tuple[Drawing, str]], known: Mappin
         "Quality under a budget", [known["budgets"]] if "budgets" in known else [], found, ("traffic", "energy")
     )
     yield _section("Who got what", [], found, ("depth", "int8", "coverage", "memory", "predicted"))
-    yield _section("Robustness", [known["failures"]], found, ())
+    yield _section("Robustness", [known[name] for name in ("faults", "failures") if name in known], found, ())
     yield _section("Arms", [known["arms"]], found, ())
     yield _computed(evidence)
     yield _downloads(known, [drawing.name for drawing, _ in drawn])

@@ -37,7 +37,7 @@ class Table:
 
 
 def all_of(evidence: Evidence) -> dict[str, Table]:
-    made = (methods, targets, budgets, arms, failing, rounds)
+    made = (methods, targets, budgets, faults, arms, failing, rounds)
     return {table.name: table for make in made for table in make(evidence)}
 
 
@@ -125,6 +125,33 @@ def budgets(evidence: Evidence) -> Iterable[Table]:
     ]
     note = "A budget is what the arm that spent least spent in all its rounds, so that every arm has spent it at some time."
     yield Table("budgets", "Quality under a budget", headers, rows, note)
+
+
+def faults(evidence: Evidence) -> Iterable[Table]:
+    """Robustness: accuracy against the share of updates that were lost, beside the same method where fewer were."""
+    known = evidence.summary["comparison"]["robustness"]
+    if not any(row["lost"] for row in known):
+        return
+    finals = {row["label"]: row["final_accuracy"] for row in evidence.summary["comparison"]["methods"]}
+    rows = []
+    for row in known:
+        found = row["difference"]
+        interval = found and found["low"] is not None
+        rows.append(
+            [
+                Cell(row["label"], row["label"]),
+                Cell(str(row["asked"]), row["asked"]),
+                Cell(str(row["lost"]), row["lost"]),
+                Cell(percent(row["lost_share"]), row["lost_share"]),
+                _score(finals[row["label"]]),
+                Cell(row["beside"] or NONE),
+                Cell(f"{100 * found['mean']:+.1f}" if found else NONE, found["mean"] if found else None),
+                Cell(f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}" if interval else NONE),
+            ]
+        )
+    headers = ("method", "asked", "lost", "lost %", "final %", "beside", "points", "95 % interval")
+    note = "Lost is every update that was asked for and not merged. `fedquad campaign compare CLEAN FAULTY --faults` sets a method beside itself with fewer faults."
+    yield Table("faults", "What failures cost", headers, rows, note)
 
 
 def arms(evidence: Evidence) -> Iterable[Table]:

@@ -2,6 +2,7 @@
 
     targets   the paper's (the least of the methods' best) or the one given; where a method hardly learns, also that of the others
     methods   by label, over its seeds: final and best accuracy, accuracy at the least budget that all arms spent, area under the curve
+    robustness   what was lost of what was asked for, and how much accuracy with it
     said      the result in words
 
 Only what shares split, trace, backbone, adapter and prices is compared: `refuse_unlike` names the digest that differs.
@@ -12,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedquad.errors import SpecError
-from fedquad.rounds import statistics
+from fedquad.rounds import robustness, statistics
 from fedquad.rounds.statistics import Spread
 
 Arm = Mapping[str, Any]  # of summary.json
@@ -67,7 +68,14 @@ def of_one_campaign(arms: Sequence[Arm], target: float | None = None) -> dict[st
     try:
         refuse_unlike(arms)
     except SpecError as error:
-        return {"evaluations_averaged": 1, "reference": None, "targets": [], "methods": [], "said": [str(error)]}
+        return {
+            "evaluations_averaged": 1,
+            "reference": None,
+            "targets": [],
+            "methods": [],
+            "robustness": [],
+            "said": [str(error)],
+        }
     return compare(arms, target)
 
 
@@ -84,6 +92,7 @@ def compare(arms: Sequence[Arm], target: float | None = None, last: int = 1) -> 
         "reference": reference,
         "targets": targets,
         "methods": _methods(labels, best, last),
+        "robustness": robustness.robustness(labels),
     }
     return {**found, "said": said(found)}
 
@@ -217,7 +226,7 @@ def said(found: Mapping[str, Any]) -> list[str]:
                 f"that the others pass on their way, so the arms that learn are also compared at their own."
             )
         lines += _said_of(target, found["reference"], found["methods"])
-    return lines
+    return [*lines, *robustness.said(found["robustness"])]
 
 
 def _said_of(target: Mapping[str, Any], reference: str | None, methods: Sequence[Any]) -> list[str]:

@@ -12,7 +12,7 @@ PACKAGES = ("fedquad", "numpy", "torch", "transformers", "peft", "safetensors", 
 def environment(threads: int) -> dict[str, str | int]:
     """Machine, versions and threads as flat facts; versions are read without importing anything."""
     return {
-        "machine": f"{_processor()}, {platform.machine()}",
+        "machine": f"{processor()}, {platform.machine()}",
         "system": f"{platform.system()} {platform.release()}",
         "cores": os.cpu_count() or 1,
         "threads": threads,
@@ -30,7 +30,7 @@ def installed_version(package: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
     """The CPU's model, where Linux tells it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
