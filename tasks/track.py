@@ -99,7 +99,7 @@ class Tracker:
         with self._lock:
             try:
                 experiment = _experiment(self._connect())
-            except _unreachable() as error:
+            except unreachable() as error:
                 self._give_up(error)
                 return None
         wanted = quote(f"tags.campaign = '{self.campaign.name}'")
