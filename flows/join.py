@@ -16,7 +16,7 @@ from flows import settings
 from tasks.exchange_url import exchange_url
 
 DEFAULTS = {
-    "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run waits that long for its device
+    "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run waits that long for its device at most; each look is a write to SQLite
     "PREFECT_LOGGING_LEVEL": "INFO",  # steps show in the run's log
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
 }

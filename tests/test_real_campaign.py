@@ -106,7 +106,7 @@ def from_the_page(home: Home, fleet: RealFleet) -> dict[str, Any]:
     deployment = home.api("/deployments/name/campaign/campaign")
     made = home.api(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"name": "page", "spec": spec}})
     run = until(lambda: ended(home, made["id"]), 300, every=1.0)
-    assert run["state_type"] == "COMPLETED", run["state"]
+    assert run["state_type"] == "COMPLETED", (run["state"]["message"], fleet.log("agx-0")[-1500:])
     return run  # type: ignore[no-any-return]
 
 
