@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
-import numpy as np
-
+from fedquad import discover
 from fedquad.learn.jobs import Evaluate
 from fedquad.learn.pool import Pool
-from fedquad.learn.scores import Scores as Counts
-from fedquad.learn.scores import accuracy, f1
+from fedquad.objective import Counts, Metric
 from fedquad.rounds import adapters
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
@@ -26,7 +24,7 @@ BATCH = 64
 
 
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
-    """Accuracy and loss of what the method hands out."""
+    """Scores of what the method hands out."""
     path, digest = arm.spool.send(arm.strategy.view(outcome.state, arm.world))
     return await arm.judge.score(path, digest)
 
@@ -40,7 +38,7 @@ async def evaluate_start(arm: Arm) -> None:
             rank = arm.spec.model.rank
             master = adapters.cut(shared.master, shared.master.layers, [rank] * len(shared.master.layers))
             scores = await arm.judge.score(*arm.spool.send(master))
-            shared.start = {"score": scores.accuracy, "accuracy": scores.accuracy, "loss": scores.loss}
+            shared.start = {"score": scores.score, **scores.metrics, "loss": scores.loss}
     if "start" not in folder.description():
         folder.note_start(shared.start)
 
@@ -48,20 +46,28 @@ async def evaluate_start(arm: Arm) -> None:
 class PoolJudge:
     """Scores adapters in the training processes, on a campaign's splits."""
 
-    def __init__(self, pool: Pool, data: Mapping[str, Any]) -> None:
+    def __init__(self, pool: Pool, data: Mapping[str, Any], metric: Metric) -> None:
         self.pool = pool
         self.data = data
+        self.metric = metric
 
     async def score(self, path: str, digest: str) -> Scores:
-        """Accuracy and loss of an adapter on both splits."""
+        """Scores of an adapter on both splits."""
         test, validation = await asyncio.gather(*(self._split(path, digest, name) for name in ("test", "validation")))
+        on_test, on_validation = self._metrics(test), self._metrics(validation)
         return Scores(
-            accuracy=accuracy(test.confusion),
+            score=on_test[self.metric.name],
             loss=finite(test.loss),
-            validation_accuracy=accuracy(validation.confusion),
+            validation_score=on_validation[self.metric.name],
             validation_loss=finite(validation.loss),
-            f1=f1(test.confusion) if "f1" in self.data["metrics"] else None,
+            metrics=on_test,
+            validation_metrics=on_validation,
         )
+
+    def _metrics(self, counted: Counts) -> dict[str, float]:
+        """The data set's metrics, by name."""
+        found = discover.objective(self.data["objective"]).score(counted.sums)
+        return {name: found[name] for name in self.data["metrics"]}
 
     async def _split(self, path: str, digest: str, name: str) -> Counts:
         """Counts and losses of one split, added up in order of its chunks."""
@@ -71,10 +77,7 @@ class PoolJudge:
             for start in range(0, size, CHUNK)
         ]
         answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
-        counted = [
-            Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers
-        ]
-        return reduce(Counts.__add__, counted)
+        return reduce(Counts.__add__, map(Counts.from_json, answers))
 
 
 def finite(value: float) -> float | None:

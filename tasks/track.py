@@ -213,7 +213,7 @@ class Sending:
             KEY_TAG: self.cursor["key"],
             **run_tags.arm_tags(self.campaign.name, self.spec, self.label, self.method, self.seed),
             **run_tags.source(self.arm.description()),
-            "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed),
+            "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed, self.arm.metric()),
         }
 
     def _send_round(self, facts: Mapping[str, Any]) -> None:
@@ -221,14 +221,16 @@ class Sending:
         from mlflow.entities import Metric
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
-        best = max(self.cursor["best_accuracy"], facts["accuracy"])
-        figures = {**metrics.figures(facts), metrics.BEST: best}
+        about, metric = self.arm.description(), self.arm.metric()
+        known = [self.cursor["best_score"]] if self.cursor["sent_rounds"] else []
+        best = metric.best([*known, facts["score"]]) or 0.0
+        figures = {**metrics.figures(facts, about.get("metrics", [metric.name])), metrics.best(metric.name): best}
         points = [Metric(key, value, stamp, step) for key, value in figures.items()]
-        by_second = Metric(metrics.BY_SECOND, facts["accuracy"], stamp, int(facts["elapsed_seconds"]))
+        by_second = Metric(metrics.by_second(metric.name), facts["score"], stamp, int(facts["elapsed_seconds"]))
         self.client.log_batch(self.cursor["run_id"], metrics=[*points, by_second])
         assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
         self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{step:04d}.json")
-        self._save(sent_rounds=step, best_accuracy=best)
+        self._save(sent_rounds=step, best_score=best)
 
     def _send_folder(self, name: str, target: str) -> None:
         folder = self.arm.path / name
@@ -257,7 +259,7 @@ class Sending:
         self.client.log_model_artifacts(model.model_id, str(best))
         split = self.arm.description().get("digests", {}).get("split", "")[:DIGEST_LENGTH]
         stamp = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000)
-        for key, value in metrics.figures(facts).items():
+        for key, value in metrics.figures(facts, self.arm.description().get("metrics", ["accuracy"])).items():
             if key.startswith("quality/"):
                 point = Metric(key, value, stamp, number, model.model_id, self.spec.data.name, split)
                 self.client.log_batch(run_id, metrics=[point])
@@ -302,7 +304,7 @@ def _new_cursor(uri: str) -> dict[str, Any]:
         "run_id": "",
         "sent_rounds": 0,
         "status": "RUNNING",
-        "best_accuracy": 0.0,
+        "best_score": 0.0,
         "supersedes": [],
     }
 

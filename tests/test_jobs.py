@@ -16,7 +16,14 @@ from fedquad.types import Local
 SPLITS = {"train": "/tokens/a.safetensors", "test": "/tokens/b.safetensors"}
 JOBS: list[jobs.Job] = [
     jobs.Prepare(data=DataSpec(partition="column", column="user"), model=ModelSpec(), seed=3, cache="/cache"),
-    jobs.Open(model=ModelSpec(targets=("query",)), labels=3, greatest_rank=16, splits=SPLITS, threads=1),
+    jobs.Open(
+        model=ModelSpec(targets=("query",)),
+        labels=3,
+        greatest_rank=16,
+        splits=SPLITS,
+        threads=1,
+        objective="classification",
+    ),
     jobs.Train(
         assignment=assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(tail_penalty=0.1)),
         training=TrainingSpec(steps=2),
