@@ -98,6 +98,7 @@ def accuracies(steps: int) -> list[dict[str, Any]]:
 
 def _accuracy(task: str, seed: int, is_on: bool, steps: int) -> float:
     from fedquad.learn import evaluate, loop, model, tokens
+    from fedquad.objectives import classification
 
     with tempfile.TemporaryDirectory() as cache:
         data = DataSpec(name=task, train=2400, validation=8, test=512)
@@ -127,7 +128,7 @@ def _accuracy(task: str, seed: int, is_on: bool, steps: int) -> float:
         based_on="",
     )
     scores = evaluate.evaluate(trainee, _plus(master, update.delta), test, 0, 512, batch=128)
-    return evaluate.accuracy(scores.confusion)
+    return classification.accuracy(scores.sums["confusion"])
 
 
 def _plus(adapter: Adapter, delta: Adapter) -> Adapter:

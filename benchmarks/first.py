@@ -113,7 +113,8 @@ def run(setting: Setting, seed: int, methods: Sequence[str] = ()) -> list[dict[s
 def on_devices(home: Path) -> dict[str, dict[str, float]]:
     """Each arm's final accuracy on what the slowest and the fastest class of devices hold."""
     from fedquad.learn import model, peft_folder, tokens
-    from fedquad.learn.evaluate import accuracy, evaluate
+    from fedquad.learn.evaluate import evaluate
+    from fedquad.objectives.classification import accuracy
     from fedquad.store.campaign import campaign
     from fedquad.store.files import read_tensors
     from flows.edge import typed
@@ -129,7 +130,9 @@ def on_devices(home: Path) -> dict[str, dict[str, float]]:
     for arm in folder.arms():
         adapter = peft_folder.read(arm.path / "adapter")
         found[str(arm.description()["label"])] = {
-            f"{which}_accuracy": round(accuracy(evaluate(trainee, adapter, part, 0, len(part), 128).confusion), 4)
+            f"{which}_accuracy": round(
+                accuracy(evaluate(trainee, adapter, part, 0, len(part), 128).sums["confusion"]), 4
+            )
             for which, part in (
                 (which, examples.rows(np.concatenate([shards[str(device)] for device in devices])))
                 for which, devices in by_speed(len(shards)).items()

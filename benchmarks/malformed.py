@@ -281,7 +281,7 @@ def played(case: Case, update: Update, must_refuse: bool) -> str:
     sent = {other.device: other.based_on for other in case.others}
     state = replace(case.state, norms=medians(case))
     done = rounds.finish_round(case.made, state, case.plan, sent, updates, case.world, quorum=0.1)
-    scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
+    scores = facts.Scores(score=0.5, loss=1.0, validation_score=0.5, validation_loss=1.0)
     json.dumps(facts.round_facts(case.plan, done, case.statuses, scores, {}).to_json(), allow_nan=False)
     arrays = adapters.flatten(done.state.adapter).values()
     if not all(np.isfinite(array).all() for array in arrays) or (must_refuse and device not in done.failures):

@@ -1,4 +1,4 @@
-"""Find what can be named: strategies, boards, presets, data sets. Each is one file, found by its module name; nothing is registered.
+"""Find what can be named: strategies, boards, objectives, presets, data sets. Each is one file, found by its module name; nothing is registered.
 
 A strategy may also come from an installed package (entry point group `fedquad.strategies`) or from a file the user names
 (`./my_method.py:variant`). This module alone reads the package's own files.
@@ -18,6 +18,7 @@ from typing import Any
 
 from fedquad.errors import MethodError, SpecError, UnknownNameError, one_of
 from fedquad.fleets.boards import Board
+from fedquad.objective import Objective
 from fedquad.rounds.paced import paced
 from fedquad.rounds.strategy import Strategy
 
@@ -38,6 +39,19 @@ def boards() -> Mapping[str, Board]:
         name.replace("_", "-"): importlib.import_module(f"fedquad.fleets.devices.{name}").BOARD
         for name in modules("fedquad.fleets.devices")
     }
+
+
+def objectives() -> tuple[str, ...]:
+    """Kinds of tasks that there are."""
+    return modules("fedquad.objectives")
+
+
+def objective(name: str) -> Objective:
+    """The kind of task of that name."""
+    if name not in objectives():
+        raise one_of("objective (data.objective)", name, list(objectives()))
+    found: Objective = importlib.import_module(f"fedquad.objectives.{name}").OBJECTIVE
+    return found
 
 
 def presets() -> tuple[str, ...]:

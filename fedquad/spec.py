@@ -78,14 +78,18 @@ class DataSpec:
     __pydantic_config__: ClassVar[Any] = FORBID
 
     name: str = about("The data set, by module name: mini-nli, mnli, ...", "mini-nli")
+    objective: str = about(
+        "What is learned of it: classification, regression, ...; empty means the data set's own.", ""
+    )
+    metric: str = about("What it is judged by: accuracy, f1, ...; empty means the data set's first.", "")
     source: str = about("A local folder that holds it; empty means generated, cached or from the Hub.", "")
     train: int | None = about("Training examples over all devices; empty means all there are.", None)
     validation: int | None = about("Validation examples, which choose the best round; empty means all.", None)
     test: int | None = about("Test examples, which tables report; empty means all.", None)
-    partition: Literal["class_mix", "dirichlet", "iid", "column", "local"] = about(
+    partition: Literal["", "class_mix", "dirichlet", "iid", "column", "local"] = about(
         "How examples are dealt: equal sizes with a Dirichlet class mix, a Dirichlet per class, uniformly, by a column, or "
-        "not at all: local, each device has its own.",
-        "class_mix",
+        "not at all: local, each device has its own; empty means class_mix where there are classes, and else iid.",
+        "",
     )
     alpha: float = about("Dirichlet concentration; smaller is more skewed.", 10.0)
     column: str = about("The column of the natural split, for partition `column`.", "")
@@ -95,6 +99,11 @@ class DataSpec:
     )
     text_columns: tuple[str, ...] = about("Text columns of a data set without a module of its own.", ())
     label_column: str = about("Label column of a data set without a module of its own.", "")
+    prompt_column: str = about("Column of what is asked, for causal_lm.", "")
+    answer_column: str = about("Column of the answer to it.", "")
+    messages_column: str = about(
+        "Column of whole conversations, each a list of messages with a role and a content.", ""
+    )
 
     def __post_init__(self) -> None:
         for key in ("train", "validation", "test"):
@@ -126,6 +135,25 @@ class DataSpec:
             require(self.train is None, "data.train", self.train, "with partition: local all that devices have is used")
             has_columns = bool(self.text_columns) and bool(self.label_column)
             require(has_columns, "data.partition", "local", "that needs data.text_columns and data.label_column")
+        require(
+            bool(self.prompt_column) == bool(self.answer_column),
+            "data.answer_column",
+            self.answer_column,
+            "a prompt and its answer go together",
+        )
+        require(
+            not (self.prompt_column and self.messages_column),
+            "data.messages_column",
+            self.messages_column,
+            "a row is a prompt and an answer, or a conversation",
+        )
+
+    @property
+    def conversation(self) -> tuple[str, ...]:
+        """The columns of what is said, for causal_lm."""
+        if self.messages_column:
+            return (self.messages_column,)
+        return (self.prompt_column, self.answer_column) if self.prompt_column else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,9 +378,10 @@ class CampaignSpec:
     seeds: tuple[int, ...] = about("Each arm runs once a seed.", (0,))
     rounds: int = about("Rounds an arm runs at most.", 10)
     stop: Literal["rounds", "target"] = about("Run all rounds, or end an arm once it reaches the target.", "rounds")
-    target_accuracy: float | None = about(
-        "Accuracy that speed is compared at; empty means the lowest of the arms' best.", None
+    target: float | None = about(
+        "Score that speed is compared at, by the metric of data.metric; empty means the least of the arms' best.", None
     )
+    target_accuracy: float | None = about("The target by its older name, where that metric is accuracy.", None)
     participation: float = about("Share of the available devices that is asked each round.", 1.0)
     quorum: float = about("Share of the asked devices that must answer; a round below it is tried once more.", 0.5)
     keep_every: int = about(
@@ -406,11 +435,20 @@ class CampaignSpec:
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
         require(0 <= self.keep_every <= MOST_ROUNDS, "keep_every", self.keep_every, f"it is 0 to {MOST_ROUNDS}")
-        target = self.target_accuracy
-        require(target is None or 0 < target <= 1, "target_accuracy", target, "an accuracy lies in (0, 1]")
+        accuracy = self.target_accuracy
+        require(accuracy is None or 0 < accuracy <= 1, "target_accuracy", accuracy, "an accuracy lies in (0, 1]")
+        require(accuracy is None or self.target is None, "target_accuracy", accuracy, "the target is given once")
         require(
-            self.stop == "rounds" or target is not None,
-            "stop",
-            self.stop,
-            "stopping at the target needs target_accuracy",
+            self.target is None or abs(self.target) <= MOST_NUMBER,
+            "target",
+            self.target,
+            f"it is at most {MOST_NUMBER:g}",
         )
+        require(
+            self.stop == "rounds" or self.goal is not None, "stop", self.stop, "stopping at the target needs a target"
+        )
+
+    @property
+    def goal(self) -> float | None:
+        """The target, by either name."""
+        return self.target_accuracy if self.target is None else self.target

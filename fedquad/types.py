@@ -32,6 +32,8 @@ class ModelShape:
     positions: int
     position_buckets: int = 0  # DeBERTa's relative attention span; 0 elsewhere
     key_value_heads: int = 0  # grouped-query attention; 0 means as many as heads
+    head_width: int = 0  # of one attention head; 0 means hidden / heads
+    has_own_head: bool = False  # a language head that is not the embeddings again
     dropout: float = 0.1
 
 
@@ -236,3 +238,4 @@ class ModelLayout:
     head_modules: tuple[str, ...]  # the modules they belong to: classifier
     head_std: float  # standard deviation their matrices start with; vectors start at zero
     labels: int
+    objective: str = "classification"

@@ -47,7 +47,9 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
         return Failed(message=str(error))
     announce("arm-finished", label=label, seed=seed)
     events.arm_finished(work)
-    return Completed(message=f"{work.state.round} rounds, accuracy {work.folder.progress.last_accuracy:.4f}")
+    return Completed(
+        message=f"{work.state.round} rounds, {work.folder.progress.metric.words} {work.folder.progress.last_score:.4f}"
+    )
 
 
 async def _tell(session: Session, arm: Arm, client: PrefectClient) -> None:

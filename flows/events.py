@@ -33,7 +33,7 @@ def round_committed(arm: Arm, facts: RoundFacts) -> None:
 
 def arm_finished(arm: Arm) -> None:
     progress = arm.folder.progress
-    emit("arm.finished", arm, {"rounds": progress.last_round, "best_accuracy": progress.best_accuracy})
+    emit("arm.finished", arm, {"rounds": progress.last_round, f"best_{progress.metric.name}": progress.best_score})
 
 
 def emit(event: str, arm: Arm, payload: dict[str, Any], **labels: str) -> None:

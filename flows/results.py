@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
 
+from fedquad.objective import Metric, metric_of
 from flows.events import SILENT
 
 RESULT_KEY, LINK_KEY = "campaign-result", "campaign-mlflow"
@@ -31,24 +32,28 @@ async def show(summary: Mapping[str, Any], page: str | None) -> None:
 
 def table(summary: Mapping[str, Any]) -> str:
     """The campaign's arms as a table, best first, and what the comparison says."""
-    arms = sorted(summary["arms"], key=lambda arm: -(arm["best_accuracy"] or 0.0))
-    target = summary.get("target_accuracy")
+    metric, target = metric_of(summary), summary.get("target")
+    scored = [arm for arm in summary["arms"] if arm["best_score"] is not None]
+    arms = sorted(scored, key=lambda arm: -metric.sign * arm["best_score"])
+    arms += [arm for arm in summary["arms"] if arm["best_score"] is None]
     head = [f"# {_plain(summary['campaign'])}", ""]
     head += (
-        [f"Target: {100 * target:.1f} %. Seconds are the fleet's.", ""] if target else ["Seconds are the fleet's.", ""]
+        [f"Target: {metric.say(target)}{metric.unit}. Seconds are the fleet's.", ""]
+        if target
+        else ["Seconds are the fleet's.", ""]
     )
-    rows = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *(_row(arm) for arm in arms)]
+    rows = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *(_row(arm, metric) for arm in arms)]
     said = [f"- {_plain(line)}" for line in (summary.get("comparison") or {}).get("said", ())]
     return "\n".join([*head, *rows, *(["", *said] if said else []), ""])
 
 
-def _row(arm: Mapping[str, Any]) -> str:
+def _row(arm: Mapping[str, Any], metric: Metric) -> str:
     cells = (
         _plain(arm["label"]),
         arm["seed"],
         len(arm["rounds"]),
-        _share(arm["best_accuracy"]),
-        _share(arm["final_accuracy"]),
+        _score(arm["best_score"], metric),
+        _score(arm["final_score"], metric),
         _seconds(arm["seconds_to_target"]),
         _seconds(arm["mean_wait_seconds"]),
         _plain(arm.get("failure") or ""),
@@ -56,8 +61,8 @@ def _row(arm: Mapping[str, Any]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f} %"
+def _score(value: float | None, metric: Metric) -> str:
+    return "" if value is None else f"{metric.say(value)}{metric.unit}"
 
 
 def _seconds(value: float | None) -> str:

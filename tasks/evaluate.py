@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from fedquad import discover
 from fedquad.learn.jobs import Evaluate
 from fedquad.learn.pool import Pool
-from fedquad.learn.scores import Scores as Counts
-from fedquad.learn.scores import accuracy, f1
+from fedquad.objective import Counts, Metric
 from fedquad.rounds import adapters
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
@@ -27,7 +27,7 @@ BATCH = 64
 
 
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
-    """Accuracy and loss of what the method hands out."""
+    """Scores of what the method hands out."""
     path, digest = arm.spool.send(arm.strategy.view(outcome.state, arm.world))
     return await arm.judge.score(path, digest)
 
@@ -41,7 +41,7 @@ async def evaluate_start(arm: Arm) -> None:
             rank = arm.spec.model.rank
             master = adapters.cut(shared.master, shared.master.layers, [rank] * len(shared.master.layers))
             scores = await arm.judge.score(*arm.spool.send(master))
-            shared.start = {"score": scores.accuracy, "accuracy": scores.accuracy, "loss": scores.loss}
+            shared.start = {"score": scores.score, **scores.metrics, "loss": scores.loss}
     if "start" not in folder.description():
         folder.note_start(shared.start)
 
@@ -49,22 +49,36 @@ async def evaluate_start(arm: Arm) -> None:
 class PoolJudge:
     """Scores adapters in the training processes, on a campaign's splits."""
 
-    def __init__(self, pool: Pool, data: Mapping[str, Any]) -> None:
+    def __init__(self, pool: Pool, data: Mapping[str, Any], metric: Metric) -> None:
         self.pool = pool
         self.data = data
+        self.metric = metric
 
     async def score(self, path: str, digest: str) -> Scores:
-        """Accuracy and loss of an adapter on both splits; where devices score, each example counts the same."""
+        """Scores of an adapter on both splits; where devices score, each example counts the same."""
         tests, validations = await asyncio.gather(*(self._split(path, digest, name) for name in ("test", "validation")))
         test, validation = reduce(Counts.__add__, tests), reduce(Counts.__add__, validations)
+        on_test, on_validation = self._metrics(test), self._metrics(validation)
         return Scores(
-            accuracy=accuracy(test.confusion),
+            score=on_test[self.metric.name],
             loss=finite(test.loss),
-            validation_accuracy=accuracy(validation.confusion),
+            validation_score=on_validation[self.metric.name],
             validation_loss=finite(validation.loss),
-            f1=f1(test.confusion) if "f1" in self.data["metrics"] else None,
-            spread=spread(tests) if "devices" in self.data["splits"]["test"] else None,
+            metrics=on_test,
+            validation_metrics=on_validation,
+            spread=self._spread(tests) if "devices" in self.data["splits"]["test"] else None,
         )
+
+    def _metrics(self, counted: Counts) -> dict[str, float]:
+        """The data set's metrics, by name."""
+        found = discover.objective(self.data["objective"]).score(counted.sums)
+        return {name: found[name] for name in self.data["metrics"]}
+
+    def _spread(self, devices: Sequence[Counts]) -> float:
+        """Standard deviation of the devices' scores, each weighted by its examples as in their mean."""
+        each = np.array([self._metrics(one)[self.metric.name] for one in devices])
+        weights = np.array([float(one.sums["count"]) for one in devices])
+        return float(np.sqrt(np.average((each - np.average(each, weights=weights)) ** 2, weights=weights)))
 
     async def _split(self, path: str, digest: str, name: str) -> list[Counts]:
         """Counts and losses of one split: of each device's part, or of all of it."""
@@ -80,17 +94,7 @@ class PoolJudge:
             for start in range(first, last, CHUNK)
         ]
         answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
-        counted = [
-            Counts(confusion=np.asarray(a["confusion"], dtype=np.int64), loss_sum=a["loss_sum"]) for a in answers
-        ]
-        return reduce(Counts.__add__, counted)
-
-
-def spread(devices: Sequence[Counts]) -> float:
-    """Standard deviation of the devices' accuracies, each weighted by its examples as in their mean."""
-    each = np.array([accuracy(one.confusion) for one in devices])
-    weights = np.array([one.examples for one in devices])
-    return float(np.sqrt(np.average((each - np.average(each, weights=weights)) ** 2, weights=weights)))
+        return reduce(Counts.__add__, map(Counts.from_json, answers))
 
 
 def finite(value: float) -> float | None:

@@ -1,20 +1,15 @@
-"""What MLflow calls a round's figures: by groups, so that its charts come sorted, accuracy on the fleet's time first.
+"""What MLflow calls a round's figures: by groups, so that its charts come sorted, the score on the fleet's time first.
 
 Counters that hardly ever move (attempts, devices asked) have no curve; they are in the round's assignments.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-BY_SECOND = "accuracy/by_fleet_second"  # its step is the fleet's second
-BEST = "quality/best_accuracy"
 NAMES = {
-    "accuracy": "quality/accuracy",
-    "f1": "quality/f1",
     "spread": "quality/spread",
     "loss": "quality/loss",
     "train_loss": "quality/train_loss",
-    "validation_accuracy": "quality/validation_accuracy",
     "validation_loss": "quality/validation_loss",
     "round_seconds": "time/round_seconds",
     "elapsed_seconds": "time/elapsed_seconds",
@@ -33,9 +28,19 @@ NAMES = {
 }
 
 
-def figures(facts: Mapping[str, Any]) -> dict[str, float]:
+def by_second(metric: str) -> str:
+    """The curve whose step is the fleet's second."""
+    return f"{metric}/by_fleet_second"
+
+
+def best(metric: str) -> str:
+    return f"quality/best_{metric}"
+
+
+def figures(facts: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, float]:
     """A round's curves; what has no number this round, a loss that was not finite say, has no point."""
-    known = {name: facts.get(key) for key, name in NAMES.items()}
+    quality = {key: f"quality/{key}" for name in metrics for key in (name, f"validation_{name}")}
+    known = {name: facts.get(key) for key, name in (quality | NAMES).items()}
     peaks = [row["peak_bytes"] / row["memory_bytes"] for row in facts["assignments"] if row["memory_bytes"]]
     known["memory/greatest_share"] = max(peaks, default=None)
     return {name: float(value) for name, value in known.items() if value is not None}

@@ -16,11 +16,12 @@ from fedquad.fleets import fleet
 from fedquad.fleets.partition import own, partition
 from fedquad.learn import jobs, local, tokens
 from fedquad.learn.pool import Pool, cores
+from fedquad.objective import Metric, Objective
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, round
 from fedquad.rounds.prefix import remembered
 from fedquad.rounds.strategy import Strategy, World
-from fedquad.spec import ArmSpec, CampaignSpec
+from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, require
 from fedquad.store import inputs, progress
 from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
@@ -77,6 +78,9 @@ async def prepare(session: Session) -> None:
     session.data = await pool.do(preparing(session))
     if session.data.get("note"):
         announce("notice", message=session.data["note"])
+    objective = discover.objective(session.data["objective"])
+    session.metric = objective.metric(session.data["metrics"][0])
+    refuse_target(spec, session.metric)
     session.inputs = {"spec": session.folder.spec_digest()} | {
         f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
     }
@@ -87,11 +91,18 @@ async def prepare(session: Session) -> None:
         greatest_rank=max(s.greatest_rank(spec.model.rank) for s in strategies),
         splits={name: split["path"] for name, split in session.data["splits"].items()},
         threads=spec.training.threads,
+        objective=session.data["objective"],
     )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
     session.cost = cost_model(
-        session.layout.shape, spec.model, spec.training, spec.cost, session.data["labels"], inputs.profile_of(spec.cost)
+        session.layout.shape,
+        spec.model,
+        spec.training,
+        spec.cost,
+        session.data["labels"],
+        inputs.profile_of(spec.cost),
+        objective.head,
     )
     if session.office is not None:
         await session.office.join(joining(session), spec.fleet.deadline_seconds)
@@ -119,6 +130,35 @@ def preparing(session: Session) -> jobs.Prepare:
     folders = local.folders(spec.data.source, spec.fleet.boards, spec.fleet.pools) if is_local else ()
     cache = str(home() / "cache")
     return jobs.Prepare(data=spec.data, model=spec.model, seed=0, cache=cache, folders=folders, labels=session.labels)
+
+
+def partition_of(data: DataSpec, objective: Objective) -> str:
+    """How examples are dealt: where they have no classes, not by them."""
+    if objective.has_classes:
+        return data.partition or "class_mix"
+    require(
+        data.partition not in ("class_mix", "dirichlet"),
+        "data.partition",
+        data.partition,
+        f"{objective.name} has no classes to deal by; there are iid and column",
+    )
+    return data.partition or "iid"
+
+
+def refuse_target(spec: CampaignSpec, metric: Metric) -> None:
+    """A target is a score that there can be."""
+    require(
+        spec.target_accuracy is None or metric.name == "accuracy",
+        "target_accuracy",
+        spec.target_accuracy,
+        f"{spec.data.name} is judged by {metric.name}; set target",
+    )
+    require(
+        spec.target is None or not metric.is_share or 0 < spec.target <= 1,
+        "target",
+        spec.target,
+        f"{metric.name} lies in (0, 1]",
+    )
 
 
 def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
@@ -156,7 +196,7 @@ def dealt(session: Session, devices: int, seed: int) -> tuple[Ints, ...]:
     return partition(
         labels,
         devices,
-        kind=spec.data.partition,
+        kind=partition_of(spec.data, discover.objective(session.data["objective"])),
         alpha=spec.data.alpha,
         seed=seed,
         batch=spec.training.batch,
@@ -187,6 +227,7 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
     about = {"label": label, "method": chosen.method, "params": dict(chosen.params), "seed": seed}
     if "label_names" in session.data:  # of the devices; no set knows them
         about["labels"] = session.data["label_names"]
+    about |= {"metric": session.metric.to_json(), "metrics": session.data["metrics"]}
     computed_from = {**session.inputs, **inputs.method_digest(chosen.method)}
     folder = describe(session.folder.arm(label, seed), {**about, "inputs": computed_from}, shared, spec)
     work = Arm(
@@ -201,7 +242,7 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
         state=folder.latest() or round.begin(strategy, shared.master, world),
         folder=folder,
         spool=Spool(folder.spool_path),
-        judge=PoolJudge(session.pool, session.data),
+        judge=PoolJudge(session.pool, session.data, session.metric),
     )
     renew(work)
     return work
@@ -236,4 +277,4 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
 
 def is_finished(spec: CampaignSpec, done: Progress, until: int | None = None) -> bool:
     """Whether an arm that is so far has nothing left to do."""
-    return progress.is_finished(done, spec.rounds, spec.stop, spec.target_accuracy, until)
+    return progress.is_finished(done, spec.rounds, spec.stop, spec.goal, until)

@@ -1,6 +1,6 @@
 """Tell whoever watches (the CLI's live display, a log) what is going on, without knowing who that is.
 
-An event is a name and facts: `announce("round", label="fedlora", seed=0, round=3, accuracy=0.61, ...)`.
+An event is a name and facts: `announce("round", label="fedlora", seed=0, round=3, score=0.61, ...)`.
 """
 
 from collections.abc import Callable

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fedquad.errors import SpecError
+from fedquad.objective import metric_of
 from fedquad.report import page
 from fedquad.report.evidence import Evidence
 from fedquad.rounds import comparison
 from fedquad.spec_text import differences
 from fedquad.store.campaign import CampaignFolder
+from fedquad.store.campaign import goal as goal_of
 
 FAULTS = ("availability", "dropout", "suspend_rounds")  # settings of a fleet
 
@@ -25,7 +27,7 @@ def of_one(folder: CampaignFolder, last: int = 1) -> Evidence:
     found = folder.summarise(facts)
     if last > 1:
         comparison.refuse_unlike(found["arms"])
-        found["comparison"] = comparison.compare(found["arms"], spec["target_accuracy"], last)
+        found["comparison"] = comparison.compare(found["arms"], goal_of(spec), last, metric_of(found))
     return Evidence(
         title=folder.name, summary=found, specs={folder.name: spec}, facts=facts, state=folder.status(found), last=last
     )
@@ -46,11 +48,16 @@ def of_several(
         _refuse_other_fleets([one.specs[name]["fleet"] for name, one in each.items()])
         arms = [{**arm, "digests": {**arm["digests"], "trace": ""}} for arm in arms]
     comparison.refuse_unlike(arms)
-    found = comparison.compare(arms, target, last)
+    metric = metric_of(next(iter(each.values())).summary)
+    if any(metric_of(one.summary) != metric for one in each.values()):
+        raise SpecError(
+            f"campaigns are compared by one metric; these are judged by {', '.join(metric_of(one.summary).name for one in each.values())}"
+        )
+    found = comparison.compare(arms, target, last, metric)
     goal = found["targets"][0]["target"] if found["targets"] else target
     first = next(iter(each.values())).summary
     summary = {
-        "schema": first["schema"], "campaigns": list(each), "target_accuracy": goal, "arms": comparison.at_target(arms, goal, last), "comparison": found,
+        "schema": first["schema"], "campaigns": list(each), "metric": metric.to_json(), "target": goal, "arms": comparison.at_target(arms, goal, last, metric), "comparison": found,
         "environment": first["environment"],
     }  # fmt: skip
     return Evidence(

@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedquad.objective import Metric
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.spec_text import plain
 from tasks import metrics
@@ -30,12 +31,12 @@ def params(spec: CampaignSpec, label: str, seed: int) -> dict[str, str]:
     return {key: "" if value is None else str(value) for key, value in _flat(document)}
 
 
-def note(campaign: str, spec: CampaignSpec, arm: ArmSpec, seed: int) -> str:
+def note(campaign: str, spec: CampaignSpec, arm: ArmSpec, seed: int, metric: Metric) -> str:
     """What the arm is, in words."""
     given = ", ".join(f"{key}={value}" for key, value in arm.params.items())
     return (
         f"**{arm.method}**{f' ({given})' if given else ''}, seed {seed}, {spec.rounds} rounds of {spec.fleet.size} devices on "
-        f"{spec.data.name} with {spec.model.name}. Seconds are the fleet's: `{metrics.BY_SECOND}` is accuracy against them.\n\n"
+        f"{spec.data.name} with {spec.model.name}. Seconds are the fleet's: `{metrics.by_second(metric.name)}` is {metric.words} against them.\n\n"
         f"    fedquad campaign run campaigns/{campaign}/spec.yaml --methods {arm.name} --seeds {seed}\n{_in_prefect()}"
     )
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from fedquad.learn.jobs import Open
 from fedquad.learn.pool import Pool
+from fedquad.objective import Metric
 from fedquad.prices.cost import CostModel
 from fedquad.rounds.facts import LOCKED_ROUNDS, Scores
 from fedquad.rounds.strategy import Strategy, World
@@ -44,6 +45,7 @@ class Session:
         self.opening: Open  # the job that loads model and data into a training process
         self.layout: ModelLayout
         self.cost: CostModel
+        self.metric: Metric  # what its arms are judged by
         self.data: dict[str, Any]  # what `learn.tokens.prepare` answered
         self.inputs: dict[str, str] = {}  # digests of what all arms are computed from, besides their seed's
         self.seeds: dict[int, Seed] = {}

@@ -30,7 +30,7 @@ async def show(arm: Arm, facts: RoundFacts) -> None:
     ]
     key = artifact_key(arm.campaign, arm.name)
     said = (
-        f"{arm.name}, round {facts.round}: accuracy {facts.accuracy:.4f}, {facts.round_seconds:.0f} s, "
+        f"{arm.name}, round {facts.round}: {arm.folder.progress.metric.words} {facts.scores.score:.4f}, {facts.round_seconds:.0f} s, "
         f"waiting {facts.mean_wait_seconds:.0f} s"
     )
     table = await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)

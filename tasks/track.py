@@ -157,6 +157,7 @@ class Sending:
         self.campaign, self.spec = tracker.campaign, tracker.spec
         self.label, self.method, self.seed = label, method, seed
         self.arm: ArmFolder = tracker.campaign.arm(label, seed)
+        self.metric = self.arm.metric()
         self.cursor = _cursor(self.arm, tracker.uri)
         self.experiment = _experiment(client)
         self.is_linked = False  # from the arm's run in Prefect
@@ -245,29 +246,30 @@ class Sending:
             KEY_TAG: self.cursor["key"],
             **run_tags.arm_tags(self.campaign.name, self.spec, self.label, self.method, self.seed),
             **run_tags.source(self.arm.description()),
-            "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed),
+            "mlflow.note.content": run_tags.note(self.campaign.name, self.spec, arm, self.seed, self.arm.metric()),
         }
 
     def _send_rounds(self, rounds: Sequence[Mapping[str, Any]]) -> None:
         """Some rounds at once: their figures, stamped with the fleet's time, their assignments, then the note that they are sent."""
-        points, best = [], self.cursor["best_accuracy"]
+        points, known = [], [self.cursor["best_score"]] if self.cursor["sent_rounds"] else []
         for facts in rounds:
-            best = max(best, facts["accuracy"])
+            best = self.metric.best([*known, facts["score"]]) or 0.0
+            known = [best]
             points += self._points(facts, best)
         self.client.log_batch(self.cursor["run_id"], metrics=points)
         for facts in rounds:
             assignments = {key: facts[key] for key in ("round", "assignments", "holders", "gradient_norms")}
             self.client.log_dict(self.cursor["run_id"], assignments, f"assignments/round-{facts['round']:04d}.json")
-        self._save(sent_rounds=rounds[-1]["round"], best_accuracy=best)
+        self._save(sent_rounds=rounds[-1]["round"], best_score=best)
 
     def _points(self, facts: Mapping[str, Any], best: float) -> list["Metric"]:
         from mlflow.entities import Metric
 
         stamp, step = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000), facts["round"]
-        points = [
-            Metric(key, value, stamp, step) for key, value in {**metrics.figures(facts), metrics.BEST: best}.items()
-        ]
-        return [*points, Metric(metrics.BY_SECOND, facts["accuracy"], stamp, int(facts["elapsed_seconds"]))]
+        names, metric = self.arm.description().get("metrics", [self.metric.name]), self.metric
+        figures = {**metrics.figures(facts, names), metrics.best(metric.name): best}
+        points = [Metric(key, value, stamp, step) for key, value in figures.items()]
+        return [*points, Metric(metrics.by_second(metric.name), facts["score"], stamp, int(facts["elapsed_seconds"]))]
 
     def _send_machine(self, number: int) -> None:
         """How the machine fares, at its own time; after the note that the round is sent, so that a kill loses it and never doubles it."""
@@ -303,7 +305,7 @@ class Sending:
         self.client.log_model_artifacts(model.model_id, str(best))
         split = self.arm.description().get("digests", {}).get("split", "")[:DIGEST_LENGTH]
         stamp = self.cursor["start_ms"] + int(facts["elapsed_seconds"] * 1000)
-        for key, value in metrics.figures(facts).items():
+        for key, value in metrics.figures(facts, self.arm.description().get("metrics", ["accuracy"])).items():
             if key.startswith("quality/"):
                 point = Metric(key, value, stamp, number, model.model_id, self.spec.data.name, split)
                 self.client.log_batch(run_id, metrics=[point])
@@ -348,7 +350,7 @@ def _new_cursor(uri: str) -> dict[str, Any]:
         "run_id": "",
         "sent_rounds": 0,
         "status": "RUNNING",
-        "best_accuracy": 0.0,
+        "best_score": 0.0,
         "supersedes": [],
     }
 

@@ -45,11 +45,12 @@ def facts(number: int, accuracy: float = 0.5, digest: str = "") -> dict[str, Any
     return {
         "round": number,
         "attempt": 0,
+        "score": accuracy,
         "accuracy": accuracy,
         "loss": 1.0 / number,
+        "validation_score": accuracy,
         "validation_accuracy": accuracy,
         "validation_loss": None,
-        "f1": None,
         "train_loss": 0.7,
         "round_seconds": 100.0,
         "elapsed_seconds": 100.5 * number,

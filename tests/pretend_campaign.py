@@ -90,7 +90,7 @@ def commit(arm: Arm) -> None:
     there = pretend.fleet(3, 7, 12)
     planned, _, outcome = pretend.run(arm.strategy, arm.state, there, arm.world)
     score = 0.4 + 0.1 * (outcome.state.round % 3)
-    scores = facts.Scores(accuracy=score, loss=1.0, validation_accuracy=score, validation_loss=None)
+    scores = facts.Scores(score=score, loss=1.0, validation_score=score, validation_loss=None)
     arm.folder.commit(
         outcome.state, facts.round_facts(planned, outcome, there, scores, {}).to_json(), arm.spec.keep_every
     )

@@ -95,7 +95,12 @@ class Replay:
         found: dict[str, Any] = {}
 
         async def score(arm: Arm, outcome: Outcome) -> Scores:
-            return Scores(**{key: kept[key] for key in Scores.__slots__ if key in kept})
+            return Scores(
+                **{key: kept[key] for key in ("score", "loss", "validation_score", "validation_loss")},
+                metrics={"accuracy": kept["accuracy"]},
+                validation_metrics={"accuracy": kept["validation_accuracy"]},
+                spread=kept.get("spread"),
+            )
 
         async def note(arm: Arm, plan: Plan, statuses: Any, outcome: Outcome, scores: Scores, walls: Any) -> None:
             found.update(json.loads(json.dumps(round_facts(plan, outcome, statuses, scores, walls).to_json())))
@@ -133,8 +138,8 @@ class Replay:
 
 
 def without_walls(facts: dict[str, Any]) -> dict[str, Any]:
-    """A round's facts less what a clock on the wall said."""
-    return {key: value for key, value in facts.items() if not key.startswith("wall_")}
+    """A round's facts less what a clock on the wall said, and the F1 that older rounds lack by name."""
+    return {key: value for key, value in facts.items() if not key.startswith("wall_") and (key, value) != ("f1", None)}
 
 
 async def make(kept: Path) -> None:

@@ -40,7 +40,7 @@ from tasks.round import Steps, play
 FAULTS = ("lost", "late", "cut", "flipped", "nan", "huge", "stale", "foreign", "twice", "clock", "liar")
 STOPS = ("kill", "full")
 STEPS = ("collect", "survey", "configure", "dispatch", "aggregate", "evaluate", "record")
-SCORES = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
+SCORES = facts.Scores(score=0.5, loss=1.0, validation_score=0.5, validation_loss=1.0)
 
 
 class Broken(AssertionError):

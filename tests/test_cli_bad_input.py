@@ -106,7 +106,7 @@ def test_a_wrong_command_line_ends_in_one_line(
         ("arms: []\n", ["at least one arm"]),
         ("model:\n", ["model", "group of settings"]),
         ("rounds: -3\n", ["rounds is -3"]),
-        ("stop: target\n", ["target_accuracy"]),
+        ("stop: target\n", ["target"]),
         ("model: {rank: 0}\ntraining: {batch: x}\nrouns: 3\n", ["model.rank", "training.batch", "rouns"]),
     ],
 )

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedquad.learn.activations.compress import compress
 from fedquad.learn.activations.meta import CudaOperators
-from fedquad.prices import flops, memory
+from fedquad.prices import flops, heads, memory
 from fedquad.prices.cost import CostModel, cost_model, peak_bytes, step_flops
 from fedquad.prices.shapes import SHAPES
 from fedquad.spec import CostSpec, ModelSpec, TrainingSpec
@@ -141,7 +141,7 @@ def kept_bytes(cost: CostModel, shape: ModelShape, spec: ModelSpec, trained: tup
     targets = flops.targets_of(shape, spec.targets)
     layer = memory.kept(shape, cost.batch, cost.sequence, cost.attention, element, targets, spec.dropout)
     optimizer = RANK * (cost.bytes.trained_per_rank - element * layer.per_rank)
-    head = memory.head_kept(shape, cost.batch, cost.sequence, LABELS, element)
+    head = heads.head_kept(shape, cost.batch, cost.sequence, LABELS, element)
     return peak_bytes(assign(trained), cost) - peak_bytes(assign(()), cost) - optimizer * len(trained) + head
 
 

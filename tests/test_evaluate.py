@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tiny import a_trainee, an_adapter, an_assignment, batch_of, examples
 
 from fedquad.learn.configure import configure
-from fedquad.learn.evaluate import Scores, accuracy, evaluate, f1
+from fedquad.learn.evaluate import evaluate
+from fedquad.objective import Counts
+from fedquad.objectives.classification import accuracy, f1
 
 
 def test_scores_are_those_of_plain_torch(tmp_path):
@@ -18,11 +20,11 @@ def test_scores_are_those_of_plain_torch(tmp_path):
     with configure(trainee, an_assignment(), adapter), torch.no_grad():
         logits = trainee.model(**batch_of(trainee, data)).logits
     labels = torch.tensor(data.labels)
-    assert scores.loss_sum == pytest.approx(
+    assert scores.sums["loss"] == pytest.approx(
         float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum")), rel=1e-5
     )
-    assert accuracy(scores.confusion) == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
-    assert scores.confusion.sum(axis=1).tolist() == np.bincount(data.labels, minlength=3).tolist()
+    assert accuracy(scores.sums["confusion"]) == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    assert scores.sums["confusion"].sum(axis=1).tolist() == np.bincount(data.labels, minlength=3).tolist()
 
 
 def test_chunks_add_up_to_the_whole(tmp_path):
@@ -31,7 +33,7 @@ def test_chunks_add_up_to_the_whole(tmp_path):
     whole = evaluate(trainee, adapter, data, 0, 17, 4)
     parts = evaluate(trainee, adapter, data, 0, 8, 4) + evaluate(trainee, adapter, data, 8, 99, 4)
     assert parts.examples == whole.examples == 17
-    assert (parts.confusion == whole.confusion).all()
+    assert (parts.sums["confusion"] == whole.sums["confusion"]).all()
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
 
 
@@ -61,4 +63,4 @@ def test_f1_of_more_classes_is_their_mean_and_of_nothing_is_zero():
     assert f1(np.diag([3, 4, 5])) == 1.0
     assert f1(np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx((2 / 3 + 4 / 5 + 0) / 3)
     assert accuracy(np.zeros((2, 2), np.int64)) == f1(np.zeros((2, 2), np.int64)) == 0.0
-    assert Scores(confusion=np.zeros((2, 2), np.int64), loss_sum=0.0).loss == 0.0
+    assert Counts({"confusion": np.zeros((2, 2)), "loss": np.float64(0), "count": np.int64(0)}).loss == 0.0

@@ -23,7 +23,14 @@ JOBS: list[jobs.Job] = [
         folders=("/data/devices/jetson-tx2/a", ""),
         labels=("no", "yes"),
     ),
-    jobs.Open(model=ModelSpec(targets=("query",)), labels=3, greatest_rank=16, splits=SPLITS, threads=1),
+    jobs.Open(
+        model=ModelSpec(targets=("query",)),
+        labels=3,
+        greatest_rank=16,
+        splits=SPLITS,
+        threads=1,
+        objective="classification",
+    ),
     jobs.Train(
         assignment=assignment(3, (1,), quantized=(1,), least_ranks=(1, 1), local=Local(tail_penalty=0.1)),
         training=TrainingSpec(steps=2),

@@ -10,10 +10,11 @@ import torch
 from tiny import KINDS, a_trainee, an_adapter, an_assignment, batch_of, examples
 
 from fedquad.learn.configure import configure
-from fedquad.learn.evaluate import accuracy, evaluate
+from fedquad.learn.evaluate import evaluate
 from fedquad.learn.loop import train
 from fedquad.learn.optimizer import Optimizer
 from fedquad.learn.work import Failed, changes
+from fedquad.objectives.classification import accuracy
 from fedquad.rounds import adapters
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Local, Lora
@@ -49,7 +50,7 @@ def test_training_lowers_the_loss_and_the_delta_is_what_was_learned(trainee):
     update = a_round(trainee, an_assignment(steps=60), adapter, batch=10)
     after = evaluate(trainee, plus(adapter, update.delta), examples(), 0, 20, 20)
     assert after.loss < 0.5 * evaluate(trainee, adapter, examples(), 0, 20, 20).loss
-    assert accuracy(after.confusion) > 0.9
+    assert accuracy(after.sums["confusion"]) > 0.9
     assert (update.device, update.round, update.based_on, update.report.failure) == (2, 1, "d", "")
     assert update.report.examples == 20
     assert update.report.seconds > 0

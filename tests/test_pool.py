@@ -53,7 +53,9 @@ class Office:
             Prepare(data=data, model=ModelSpec(), seed=0, cache=str(self.folder), folders=(), labels=())
         )
         splits = {name: split["path"] for name, split in prepared["splits"].items()}
-        opened = await self.pool.open(Open(model=ModelSpec(), labels=3, greatest_rank=8, splits=splits, threads=1))
+        opened = await self.pool.open(
+            Open(model=ModelSpec(), labels=3, greatest_rank=8, splits=splits, threads=1, objective="classification")
+        )
         adapter = adapters.initial(wire.from_json(ModelLayout, opened["layout"]), 8, 0)
         self.digest = adapters.digest(adapter)
         save_file(adapters.flatten(adapter), self.folder / "sent.safetensors")

@@ -40,7 +40,9 @@ def test_a_seed_is_drawn_for_every_kind_of_split(kind: str, tmp_path: Path, monk
     session = Session(campaign("splits"), spec, Pool(1, 1))
     session.data = tokens.prepare(data, spec.model, 0, tmp_path / "cache")
     session.layout, session.cost = layout(), pricing()
-    session.opening = Open(model=spec.model, labels=2, greatest_rank=8, splits={}, threads=1)
+    session.opening = Open(
+        model=spec.model, labels=2, greatest_rank=8, splits={}, threads=1, objective="classification"
+    )
     seed = draw_seed(session, fleet.resolve(spec.fleet, discover.boards()), 0)
     shards = load_file(seed.shards)
     assert seed.examples.tolist() == [len(shards[str(device)]) for device in range(3)]

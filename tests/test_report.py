@@ -151,8 +151,8 @@ def test_the_page_s_numbers_are_those_of_summary_json(big: Any) -> None:
         "label",
         "seed",
         None,
-        "final_accuracy",
-        "best_accuracy",
+        "final_score",
+        "best_score",
         "seconds_to_target",
         "rounds_to_target",
         "mean_wait_seconds",
@@ -161,12 +161,12 @@ def test_the_page_s_numbers_are_those_of_summary_json(big: Any) -> None:
     for row, arm in zip(rows, summary["arms"]):
         assert row[2][1] == len(arm["rounds"]) == 50
         assert all(key is None or value == arm[key] for (_, value), key in zip(row, keys)), arm["label"]
-        assert row[3][0] == words.percent(arm["final_accuracy"])
+        assert row[3][0] == words.percent(arm["final_score"])
         assert row[5][0] == words.seconds(arm["seconds_to_target"])
     comparison = summary["comparison"]
     for row, found in zip(body(reader, "methods"), comparison["methods"]):
         assert [row[at][1] for at in (0, 3, 4, 6, 7, 8)] == [
-            found["label"], *(found[key]["mean"] for key in ("final_accuracy", "best_accuracy", "mean_wait_seconds", "total_bytes", "total_joules")),
+            found["label"], *(found[key]["mean"] for key in ("final_score", "best_score", "mean_wait_seconds", "total_bytes", "total_joules")),
         ]  # fmt: skip
     for row, found in zip(body(reader, "target-1"), comparison["targets"][0]["rows"]):
         assert row[2][1] == found["over_seeds"]["mean"]

@@ -53,7 +53,7 @@ LOOP = """
         updates = (device(a, sent[a.device], plan.round, 0) for a, _ in plan.asked)
         outcome = rounds.finish_round(strategy, state, plan, {d: adapters.digest(s) for d, s in sent.items()}, updates, there, quorum=0.5)
         state = outcome.state
-        scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
+        scores = facts.Scores(score=0.5, loss=1.0, validation_score=0.5, validation_loss=1.0)
         arm.commit(state, facts.round_facts(plan, outcome, fleet, scores, {}).to_json())
     """
 

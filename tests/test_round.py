@@ -186,7 +186,7 @@ def test_a_survey_takes_what_it_took_and_a_failed_probe_did_not_answer() -> None
     done = rounds.finish_round(planning(*PLANNED), state(START), plan, sent, updates, two_layer_world(), quorum=0.5)
     assert done.timing.round_seconds == 40 + 9
     assert done.state.mean_seconds == 25 + 3
-    scores = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    scores = facts.Scores(score=0.5, loss=None, validation_score=0.5, validation_loss=None)
     kept = facts.round_facts(plan, done, statuses([MEMORY] * 3), scores, {})
     assert [(row["seconds"], row["failure"]) for row in kept.survey] == [(2.0, ""), (4.0, ""), (9.0, "it fell")]
     trained = sum(e.upload_bytes for _, e in plan.asked)
@@ -200,7 +200,7 @@ def test_a_layer_nobody_has_measured_is_unknown_and_says_so_in_the_facts() -> No
         planning(*top), state(START), plan, {0: adapters.digest(START)}, [answer(top[0], START, 2.0)],
         two_layer_world(), quorum=0.5,
     )  # fmt: skip
-    scores = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    scores = facts.Scores(score=0.5, loss=None, validation_score=0.5, validation_loss=None)
     kept = facts.round_facts(plan, done, statuses([MEMORY] * 3), scores, {})
     assert kept.gradient_norms == (None, 2.0)
     json.dumps(kept.to_json(), allow_nan=False)

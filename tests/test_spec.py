@@ -70,7 +70,9 @@ def test_what_is_written_is_read() -> None:
         ("participation=0", "participation is 0"),
         ("quorum=1.5", "quorum is 1.5"),
         ("target_accuracy=80", "target_accuracy is 80"),
-        ("stop=target", "needs target_accuracy"),
+        ("stop=target", "needs a target"),
+        ("target=1e300", "target is"),
+        ("data.prompt_column=q", "go together"),
         ("training.steps=0", "training.steps is 0"),
         ("training.batch=-1", "training.batch is -1"),
         ("training.learning_rate=0", "training.learning_rate"),
@@ -102,3 +104,10 @@ def test_a_dotted_key_cannot_go_through_a_value() -> None:
 def test_differences_name_the_key_and_both_values() -> None:
     old, new = plain(CampaignSpec()), plain(CampaignSpec(rounds=11))
     assert differences(old, new) == ["rounds: 10 -> 11"]
+
+
+def test_a_target_goes_by_either_name_but_once() -> None:
+    assert CampaignSpec(target=2.1).goal == 2.1
+    assert CampaignSpec(target_accuracy=0.7).goal == 0.7
+    with pytest.raises(SpecError, match="given once"):
+        CampaignSpec(target=0.7, target_accuracy=0.7)

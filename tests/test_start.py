@@ -26,7 +26,7 @@ class CountingJudge:
         assert adapters.tensors_digest(files.read_tensors(Path(path))) == digest
         self.asked.append(digest)
         await asyncio.sleep(0)
-        return Scores(accuracy=0.25, loss=1.5, validation_accuracy=0.3, validation_loss=1.4)
+        return Scores(score=0.25, loss=1.5, validation_score=0.3, validation_loss=1.4)
 
 
 def open_arms(folder: CampaignFolder, judge: CountingJudge) -> list[Any]:
@@ -55,7 +55,7 @@ def test_the_start_is_scored_once_a_seed_and_kept_outside_the_rounds(tmp_path: P
     assert len(judge.asked) == 1
     assert [arm.state.round for arm in again] == [1, 1]
     for arm in folder.summarise()["arms"]:
-        assert arm["start"] == {"score": 0.25, "accuracy": 0.25, "loss": 1.5}
+        assert arm["start"] == {"score": 0.25, "loss": 1.5}
         assert [facts["round"] for facts in arm["rounds"]] == [1]
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedquad.errors import SpecError
+from fedquad.objective import Metric
 from fedquad.rounds import comparison, statistics
 
 CURVE = [(0.0, 0.33), (10.0, 0.53), (20.0, 0.73)]
@@ -103,7 +104,7 @@ def arm(
     label: str, *scores: float, seed: int = 0, seconds: float = 10.0, start: float | None = 0.3, **digests: str
 ) -> dict[str, Any]:
     rounds = [
-        {"round": n, "accuracy": score, "elapsed_seconds": n * seconds, "round_seconds": seconds, "energy_joules": 5.0,
+        {"round": n, "score": score, "elapsed_seconds": n * seconds, "round_seconds": seconds, "energy_joules": 5.0,
          "upload_bytes": 2, "download_bytes": 3, "participants": 4, "failures": 0}
         for n, score in enumerate(scores, 1)
     ]  # fmt: skip
@@ -123,6 +124,20 @@ def test_the_target_is_the_least_of_the_methods_best_and_everyone_s_time_to_it_i
     assert rows["slow"]["speed_up"]["mean"] == pytest.approx(20 / 15)
     assert found["reference"] == "fedquad"
     assert "says nothing of chance" in " ".join(found["said"])
+
+
+def test_a_metric_that_falls_has_its_target_below_and_its_best_lowest() -> None:
+    perplexity = Metric(name="perplexity", direction="down", is_share=False)
+    arms = [arm("fedquad", 3.0, 2.0, start=5.0), arm("slow", 4.0, 3.0, start=5.0)]
+    found = comparison.compare(arms, metric=perplexity)
+    (target,) = found["targets"]
+    assert (target["target"], target["rule"]) == (3.0, "the greatest of the arms' best")
+    rows = {row["label"]: row for row in target["rows"]}
+    assert (rows["fedquad"]["seconds"], rows["slow"]["seconds"]) == ([pytest.approx(10.0)], [pytest.approx(20.0)])
+    assert found["said"][0] == "The lowest perplexity is fedquad's: 2."
+    given = comparison.at_target(arms, 2.5, metric=perplexity)
+    assert [one["rounds_to_target"] for one in given] == [2, None]
+    assert given[0]["seconds_to_target"] == pytest.approx(15.0)
 
 
 def test_who_hardly_learns_does_not_set_the_only_target() -> None:
@@ -161,17 +176,17 @@ def test_an_arm_that_missed_the_target_with_a_seed_has_no_speed_up_and_it_is_sai
 def test_budgets_are_the_least_that_all_arms_spent() -> None:
     found = comparison.compare([arm("a", 0.5, 0.7, seconds=10), arm("b", 0.4, 0.5, 0.6, seconds=5)])
     rows = {row["label"]: row for row in found["methods"]}
-    assert rows["a"]["accuracy_at_seconds"]["budget"] == 15
-    assert rows["a"]["accuracy_at_seconds"]["over_seeds"]["mean"] == pytest.approx(0.6)
-    assert rows["a"]["accuracy_at_joules"]["budget"] == 10
-    assert rows["b"]["accuracy_at_bytes"]["over_seeds"]["mean"] == pytest.approx(0.5)
+    assert rows["a"]["score_at_seconds"]["budget"] == 15
+    assert rows["a"]["score_at_seconds"]["over_seeds"]["mean"] == pytest.approx(0.6)
+    assert rows["a"]["score_at_joules"]["budget"] == 10
+    assert rows["b"]["score_at_bytes"]["over_seeds"]["mean"] == pytest.approx(0.5)
     assert rows["b"]["area"]["over_seeds"]["mean"] == pytest.approx((0.35 + 0.45 + 0.55) / 3)
 
 
 def test_an_old_campaign_without_a_start_is_compared_from_its_first_round_on() -> None:
     found = comparison.compare([arm("a", 0.5, 0.7, start=None), arm("b", 0.4, 0.6, start=None)])
     rows = {row["label"]: row for row in found["methods"]}
-    assert rows["a"]["start_accuracy"] is None
+    assert rows["a"]["start_score"] is None
     assert rows["a"]["area"] == {"from": 10.0, "to": 20.0, "over_seeds": rows["a"]["area"]["over_seeds"]}
     assert rows["a"]["area"]["over_seeds"]["mean"] == pytest.approx(0.6)
     assert comparison.compare([])["said"] == ["No arm has finished a round yet."]

@@ -25,7 +25,7 @@ ABOUT = {"label": "a", "method": "fedlora", "params": {}, "seed": 0, "digests": 
 
 
 def facts(number: int, validation: float = 0.5) -> dict[str, object]:
-    return {**handmade.facts(number), "validation_accuracy": validation, "accuracy": 0.4}
+    return {**handmade.facts(number), "validation_score": validation, "score": 0.4}
 
 
 def at_round(number: int) -> ServerState:

@@ -100,7 +100,7 @@ def test_a_round_that_was_stored_goes_on_as_if_it_never_was(method: str, tmp_pat
     )
     for _ in range(2):
         planned, _, outcome = run(made, state, there, KNOWN)
-        scores = facts.Scores(accuracy=0.5, loss=1.0, validation_accuracy=0.5, validation_loss=1.0)
+        scores = facts.Scores(score=0.5, loss=1.0, validation_score=0.5, validation_loss=1.0)
         arm.commit(outcome.state, facts.round_facts(planned, outcome, there, scores, {}).to_json())
         state = outcome.state
     stored = ArmFolder(tmp_path).open().latest()

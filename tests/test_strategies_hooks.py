@@ -65,11 +65,11 @@ def test_legend_says_what_it_is_wherever_it_is_shown() -> None:
     assert "re-implementation" in discover.remark("legend")
     assert discover.remark("fedquad:literal") == discover.remark("./mine.py") == ""
     arm = {"label": "mine", "method": "legend", "failure": "", "rounds": []}
-    figures = dict.fromkeys(("final_accuracy", "best_accuracy", "seconds_to_target", "mean_wait_seconds"))
+    figures = dict.fromkeys(("final_score", "best_score", "seconds_to_target", "mean_wait_seconds"))
     summary = {
         "campaign": "c",
         "arms": [{**arm, **figures, "seed": 0}],
-        "target_accuracy": None,
+        "target": None,
         "comparison": {"said": []},
     }
     shown = tables.campaign_summary(summary, plain(CampaignSpec()), width=100)

@@ -86,7 +86,7 @@ def test_inclusivefl_takes_the_largest_size_that_fits_and_counts_who_is_too_smal
     there = fleet(1, 5, 8, 12)
     chosen, _, outcome = run(made, begin(made, known), there, known)
     assert [(a.device, len(a.present)) for a in chosen.assignments] == [(1, 4), (2, 8), (3, 12)]
-    scores = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    scores = facts.Scores(score=0.5, loss=None, validation_score=0.5, validation_loss=None)
     assert facts.round_facts(chosen, outcome, there, scores, {}).sitting_out == 1
 
 

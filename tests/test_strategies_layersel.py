@@ -109,7 +109,7 @@ def test_the_probe_counts_in_traffic_and_energy_and_not_as_waiting() -> None:
     made, known = strategy("layersel"), everyone(2, memory_policy="flag")
     there = fleet(12, 12)
     done, _, outcome = run(made, begin(made, known), there, known)
-    none = facts.Scores(accuracy=0.5, loss=None, validation_accuracy=0.5, validation_loss=None)
+    none = facts.Scores(score=0.5, loss=None, validation_score=0.5, validation_loss=None)
     kept = facts.round_facts(done, outcome, there, none, {})
     everything = [*(e for _, e in done.asked), *(probe.estimate for probe in done.survey)]
     assert kept.download_bytes == sum(e.download_bytes for e in everything)

@@ -14,6 +14,7 @@ from fedquad.fleets.partition import partition
 from fedquad.learn import evaluate, loop, model, tokens
 from fedquad.learn.model import Trainee
 from fedquad.learn.tokens import Encoded
+from fedquad.objectives import classification
 from fedquad.prices.cost import CostModel, cost_model, estimate
 from fedquad.rounds import adapters, bounds
 from fedquad.rounds import round as rounds
@@ -92,7 +93,7 @@ def learn(bench: Bench, method: str) -> float:
     assert state.round == ROUNDS
     scores = evaluate.evaluate(bench.trainee, made.view(state, known), bench.test, 0, len(bench.test), batch=100)
     assert math.isfinite(scores.loss)
-    return evaluate.accuracy(scores.confusion)
+    return classification.accuracy(scores.sums["confusion"])
 
 
 DEFAULTS = {next(name for name in METHODS if name.partition(":")[0] == method) for method in discover.strategies()}

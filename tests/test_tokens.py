@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from fedquad.errors import DeviceError
 from fedquad.learn import tokens
+from fedquad.learn.objectives import classification
 from fedquad.spec import DataSpec
 
 
@@ -81,7 +82,7 @@ def test_bert_gets_token_types(folder, tmp_path):
 def test_the_same_is_not_tokenised_again_and_anything_else_is(folder, model, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     first = tokens.prepare(a_set(folder), model, 0, cache)
-    monkeypatch.setattr(tokens, "_encode", None)  # would fail if it were called
+    monkeypatch.setattr(classification, "encode_texts", None)  # would fail if it were called
     assert tokens.prepare(a_set(folder), model, 0, cache) == first
     monkeypatch.undo()
     digests = {first["splits"]["train"]["digest"]}

@@ -11,6 +11,7 @@ from transformers import (
     DebertaV2Config,
     DebertaV2Model,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -52,7 +53,9 @@ def write_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_model(folder: Path, kind: str = "roberta", layers: int = 3, hidden: int = 16, **other: object) -> Path:
+def write_model(
+    folder: Path, kind: str = "roberta", layers: int = 3, hidden: int = 16, causal: bool = False, **other: object
+) -> Path:
     """Write a random backbone and its tokenizer; returns the folder."""
     sizes = {
         "vocab_size": len(SPECIAL) + len(WORDS),
@@ -69,6 +72,12 @@ def write_model(folder: Path, kind: str = "roberta", layers: int = 3, hidden: in
     if kind == "qwen2":
         sizes["num_key_value_heads"] = 1
     config, backbone = KINDS[kind]
+    if causal:
+        backbone = LlamaForCausalLM
+        sizes |= {
+            "tie_word_embeddings": True,
+            "initializer_range": 0.4,
+        }  # a frozen head of small weights says nothing loud
     with torch.random.fork_rng():
         torch.manual_seed(7)
         backbone(config(**(sizes | other))).save_pretrained(folder)

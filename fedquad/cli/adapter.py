@@ -100,7 +100,7 @@ def _chosen(folder: "CampaignFolder", label: str, seed: int | None) -> "ArmFolde
     if not mine:
         known = [f"{name} (seed {number})" for name, number in arms]
         raise one_of("arm with a finished round", label if seed is None else f"{label} (seed {seed})", known)
-    arm = max(mine.values(), key=lambda one: one.progress().best_validation)
+    arm = max(mine.values(), key=lambda one: one.progress().merit)
     from fedquad.store import exports
 
     if not exports.is_of(arm.path / "best", arm.progress().best_digest):
@@ -125,7 +125,7 @@ def _write(folder: "CampaignFolder", arm: "ArmFolder", target: Path, merge: bool
     summary = next(one for one in folder.summarise()["arms"] if f"{one['label']}-s{one['seed']}" == arm.name)
     base = spec["model"]["name"]
     subject = card.Subject(
-        campaign=folder.name, spec=spec, arm=summary, facts=facts, labels=labels, columns=task.columns,
+        campaign=folder.name, spec=spec, arm=summary, facts=facts, metric=arm.metric(), objective=task.objective, labels=labels, columns=task.columns,
         is_embedded=base in embedded(), is_merged=merge,
     )  # fmt: skip
     if os.path.lexists(target):
@@ -136,7 +136,7 @@ def _write(folder: "CampaignFolder", arm: "ArmFolder", target: Path, merge: bool
             made = Path(room) / "made"
             made.mkdir()
             if merge:
-                merged.write(arm.path / "best", base, labels, made)
+                merged.write(arm.path / "best", base, task.objective, labels, made)
             else:
                 for name in (peft_folder.CONFIG, peft_folder.WEIGHTS):
                     shutil.copyfile(arm.path / "best" / name, made / name)
@@ -151,6 +151,7 @@ def _write(folder: "CampaignFolder", arm: "ArmFolder", target: Path, merge: bool
         "label": summary["label"],
         "seed": summary["seed"],
         "round": facts["round"],
-        "accuracy": facts["accuracy"],
+        "score": facts["score"],
+        **{name: facts[name] for name in arm.description().get("metrics", ["accuracy"])},
         "merged": merge,
     }

@@ -197,20 +197,24 @@ def list_campaigns(as_json: Json = False) -> None:
 
 def _row(folder: Any) -> dict[str, Any]:
     from fedquad.errors import FedquadError
+    from fedquad.objective import metric_of
 
     try:
         spec, summary = folder.stored_spec(), folder.summarise()
         state = folder.status(summary)
     except FedquadError as error:  # one that cannot be read hides none of the others
         return {"campaign": folder.name, "state": "broken", "error": " ".join(str(error).split())}
-    best = [arm["best_accuracy"] for arm in summary["arms"] if arm["best_accuracy"] is not None]
+    metric = metric_of(summary)
+    best = metric.best(arm["best_score"] for arm in summary["arms"] if arm["best_score"] is not None)
     return {
         "campaign": folder.name,
         "state": state,
         "arms": len(summary["arms"]),
         "rounds_done": sum(len(arm["rounds"]) for arm in summary["arms"]),
         "rounds": spec["rounds"] * len(summary["arms"]),
-        "best_accuracy": max(best, default=None),
+        "metric": metric.name,
+        "best_score": best,
+        "best": metric.say(best) + (metric.unit if best is not None else ""),
         "model": spec["model"]["name"],
         "data": spec["data"]["name"],
         "priced_as": spec["cost"]["priced_as"],
@@ -225,6 +229,8 @@ def show(name: campaign_evidence.Named, mean_of: campaign_evidence.MeanOf = 1, a
 
 
 def _show(folder: Any, mean_of: int, as_json: bool, where: str) -> None:
+    from fedquad.objective import metric_of
+    from fedquad.report.words import axis_of
     from fedquad.spec import CampaignSpec
     from fedquad.spec_text import plain
     from tasks import report as reports
@@ -242,7 +248,7 @@ def _show(folder: Any, mean_of: int, as_json: bool, where: str) -> None:
         if part is not None:
             console.print(part)
     for title, table in {
-        "test accuracy % after round": tables.rounds(summary, spec, width),
+        f"{axis_of(metric_of(summary)).replace(',', '')} after round": tables.rounds(summary, spec, width),
         "settings that differ from the defaults": tables.settings(spec, plain(CampaignSpec()), width),
         "computed with": tables.facts(summary["environment"], width),
         "compared on (digests)": tables.facts(summary["digests"], width),

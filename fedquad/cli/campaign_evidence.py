@@ -58,7 +58,7 @@ def compare(
     target: Annotated[
         float | None,
         typer.Option(
-            help="Accuracy that speed is compared at; the least of the arms' best if left out.", show_default=False
+            help="Score that speed is compared at; the least of the arms' best if left out.", show_default=False
         ),
     ] = None,
     faults: Annotated[

@@ -16,7 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedquad.report.words import NONE, percent, seconds
+from fedquad.objective import ACCURACY, Metric
+from fedquad.report.words import NONE, headed, seconds
 from fedquad.store.campaign import CampaignFolder
 
 KEPT_NOTICES = 3
@@ -35,7 +36,8 @@ class Arm:
     rounds: int = 0
     devices: int = 0
     answered: int = 0
-    accuracy: float | None = None
+    metric: Metric = ACCURACY
+    score: float | None = None
     best: float | None = None
     clock: float = 0.0
     state: str = "waiting"
@@ -43,8 +45,8 @@ class Arm:
 
     def take(self, facts: dict[str, Any]) -> None:
         """A finished round's figures."""
-        self.rounds, self.accuracy, self.clock = facts["round"], facts["accuracy"], facts["elapsed_seconds"]
-        self.best = max(self.best or 0.0, facts["accuracy"])
+        self.rounds, self.score, self.clock = facts["round"], facts["score"], facts["elapsed_seconds"]
+        self.best = self.metric.best([facts["score"], *([] if self.best is None else [self.best])])
         self.devices = self.answered = 0
         if facts["wall_round_seconds"] > 0:
             self.training_share = facts["wall_train_seconds"] / facts["wall_round_seconds"]
@@ -85,6 +87,7 @@ class Board:
         self.total = facts["rounds"]
         for named in facts["arms"]:
             arm = self.arms[named["label"], named["seed"]] = Arm(named["label"], named["seed"])
+            arm.metric = self.folder.arm(arm.label, arm.seed).metric()
             for done in self.folder.arm(arm.label, arm.seed).rounds():
                 arm.take(done)
 
@@ -93,6 +96,7 @@ class Board:
             if self.measured_from is None:
                 self.measured_from = time.monotonic(), self.work
             self.note, arm.state, arm.devices, arm.answered = "", "running", facts["devices"], 0
+            arm.metric = self.folder.arm(arm.label, arm.seed).metric()
         elif event == "trained":
             arm.answered, arm.devices = facts["done"], facts["of"]
         elif event == "round":
@@ -162,7 +166,8 @@ class PlainLines:
         if event == "arm-failed":
             return f"{name} failed: {facts['reason']}"
         if event == "round" and arm is not None:
-            score = f"accuracy {percent(arm.accuracy)} % (best {percent(arm.best)})"
+            metric = arm.metric
+            score = f"{metric.words} {metric.say(arm.score)}{metric.unit} (best {metric.say(arm.best)})"
             left = self.board.seconds_left()
             rest = f", about {duration(left)} left" if left else ""
             return f"{name} round {arm.rounds}/{self.board.total}: {score}, fleet time {seconds(arm.clock)}{rest}"
@@ -179,7 +184,9 @@ def _arm_table(board: Board, width: int) -> Table:
     table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), expand=bool(board.arms))
     table.add_column("arm", no_wrap=True)
     table.add_column("" if not wide else "progress", ratio=1)
-    for name in ("rounds", "devices", "accuracy %" if wide else "acc. %", "best %" if wide else "best", "fleet time"):
+    metric = next((arm.metric for arm in board.arms.values() if arm.rounds), ACCURACY)
+    score = headed(metric.words, metric) if wide else headed("score", metric)
+    for name in ("rounds", "devices", score, headed("best", metric) if wide else "best", "fleet time"):
         table.add_column(name, justify="right", no_wrap=True)
     several = len({arm.seed for arm in board.arms.values()}) > 1
     for arm in board.arms.values():
@@ -189,8 +196,8 @@ def _arm_table(board: Board, width: int) -> Table:
             ProgressBar(total=board.total, completed=arm.work),
             f"{arm.rounds}/{board.total}",
             f"{arm.answered}/{arm.devices}" if arm.devices else NONE,
-            percent(arm.accuracy),
-            percent(arm.best),
+            arm.metric.say(arm.score),
+            arm.metric.say(arm.best),
             seconds(arm.clock) if arm.rounds else NONE,
             style=style,
         )

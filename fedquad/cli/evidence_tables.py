@@ -11,12 +11,12 @@ from fedquad.cli.tables import WIDE
 from fedquad.report import evidence as series
 from fedquad.report import tables as numbers
 from fedquad.report.evidence import Evidence
-from fedquad.report.words import scale_of
+from fedquad.report.words import axis_of, scale_of
 
 HEIGHT = 12  # lines of the curve
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLOURS = ("blue", "white", "red", "magenta", "green", "yellow", "cyan", "bright_blue", "bright_red")
-MARGIN = 6  # columns of the accuracy's axis
+MARGIN = 6  # columns of the score's axis
 MOST = 100  # columns of a curve
 MOST_NAME = 16  # of a label that is never folded
 
@@ -52,10 +52,11 @@ def _rich(table: numbers.Table, width: int) -> Table:
 
 
 def curve(evidence: Evidence, width: int) -> Text | None:
-    """Accuracy against the fleet's time, a letter a label; where lines meet, the later letter is seen."""
+    """The score against the fleet's time, a letter a label; where lines meet, the later letter is seen."""
     bands = {label: band for label in evidence.labels if (band := series.band(evidence.curves(label)))}
     if not bands:
         return None
+    metric = evidence.metric
     columns = max(10, min(width, MOST) - MARGIN - 1)
     end = max(float(band.x[-1]) for band in bands.values()) or 1.0
     low, high = (
@@ -69,10 +70,10 @@ def curve(evidence: Evidence, width: int) -> Text | None:
             if band.x[0] <= across[column] <= band.x[-1]:
                 row = HEIGHT - 1 - round((value - low) / ((high - low) or 1) * (HEIGHT - 1))
                 cells[row][column] = (LETTERS[at % len(LETTERS)], COLOURS[at % len(COLOURS)])
-    drawn = Text("test accuracy % against fleet time\n", style="bold")
+    drawn = Text(f"{axis_of(metric).replace(',', '')} against fleet time\n", style="bold")
     for row, line in enumerate(cells):
-        value = 100 * (high - (high - low) * row / (HEIGHT - 1))
-        drawn.append(f"{value:5.1f} " if row in (0, HEIGHT // 2, HEIGHT - 1) else " " * MARGIN, style="")
+        value = metric.say(high - (high - low) * row / (HEIGHT - 1))
+        drawn.append(f"{value:>5} " if row in (0, HEIGHT // 2, HEIGHT - 1) else " " * MARGIN, style="")
         for letter, colour in line:
             drawn.append(letter, style=colour or "")
         drawn.append("\n")

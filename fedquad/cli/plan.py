@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from fedquad.objective import Objective
     from fedquad.planning.planning import Answer, Question
     from fedquad.prices.cost import CostModel
-    from fedquad.spec import CampaignSpec
+    from fedquad.spec import CampaignSpec, DataSpec
 
 FIRST_DECIDED = 2  # the first round in which there is something to decide by
 
@@ -139,21 +140,23 @@ def cost_of(spec: "CampaignSpec") -> "CostModel":
 
         config = locate(spec.model.name) / "config.json"
         shape = from_config(spec.model.name, inputs.read_json(str(config), "model.name"))
-    return cost_model(
-        shape, spec.model, spec.training, spec.cost, labels_of(spec.data.name), inputs.profile_of(spec.cost)
-    )
+    objective, labels = learned(spec.data)
+    return cost_model(shape, spec.model, spec.training, spec.cost, labels, inputs.profile_of(spec.cost), objective.head)
 
 
-def labels_of(data: str) -> int:
-    """Classes of a data set with a module of its own; 2 for any other, which a head's few bytes can bear."""
+def learned(data: "DataSpec") -> "tuple[Objective, int]":
+    """What is learned, and how many classes there are; 2 where no module says it, which a head's few bytes can bear."""
     import importlib
     from importlib.util import find_spec
 
-    name = f"fedquad.learn.datasets.{data.replace('-', '_')}"
-    if not data.replace("-", "_").isidentifier() or find_spec(name) is None:
-        return 2
+    from fedquad import discover
+
+    name = f"fedquad.learn.datasets.{data.name.replace('-', '_')}"
+    if not data.name.replace("-", "_").isidentifier() or find_spec(name) is None:
+        return discover.objective(data.objective or "classification"), 2
     task: Any = importlib.import_module(name).TASK
-    return len(task.labels)
+    objective = discover.objective(task.objective)
+    return objective, objective.outputs(task.labels)
 
 
 def rows_of(explain: str | None, planned: "Answer") -> range | list[int]:

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from fedquad import discover
 from fedquad.cli import duration
-from fedquad.report.words import amount, percent, seconds
+from fedquad.objective import Metric, metric_of
+from fedquad.report.words import amount, headed, seconds
 from fedquad.spec import ArmSpec, CampaignSpec
 from fedquad.spec_text import keys
 from fedquad.store import campaign as store
@@ -45,17 +46,18 @@ def _arms(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Ta
     several = len(spec["seeds"]) > 1
     table = _table(wide)
     table.add_column("arm", overflow="fold", min_width=8)  # the one that gives way in a narrow terminal
-    for header in (["seed"] if several else []) + _headers(wide):
+    metric = metric_of(summary)
+    for header in (["seed"] if several else []) + _headers(metric, wide):
         table.add_column(header, justify="right", no_wrap=True)
     for arm in summary["arms"]:
         seed = [str(arm["seed"])] if several else []
         style = "red" if arm.get("failure") else None
-        table.add_row(arm["label"], *seed, *_figures(arm, spec), style=style)
+        table.add_row(arm["label"], *seed, *_figures(arm, spec, metric), style=style)
     return _roomy(table, width)
 
 
 def rounds(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> Table:
-    """How accuracy rose: as many rounds as fit, evenly spaced, the last among them."""
+    """How the score went: as many rounds as fit, evenly spaced, the last among them."""
     table = _table(width >= WIDE)
     table.add_column("round", overflow="fold", min_width=8)
     last = max((len(arm["rounds"]) for arm in summary["arms"]), default=0)
@@ -66,7 +68,7 @@ def rounds(summary: Mapping[str, Any], spec: Mapping[str, Any], width: int) -> T
     for number in shown:
         table.add_column(str(number), justify="right", no_wrap=True)
     for arm in summary["arms"]:
-        known = {r["round"]: percent(r["accuracy"]) for r in arm["rounds"]}
+        known = {r["round"]: metric_of(summary).say(r["score"]) for r in arm["rounds"]}
         name = arm["label"] if len(spec["seeds"]) == 1 else f"{arm['label']} s{arm['seed']}"
         table.add_row(name, *(known.get(number, "") for number in shown))
     return table
@@ -81,13 +83,13 @@ def _roomy(table: Table, width: int) -> Table:
     return table
 
 
-def _headers(wide: bool) -> list[str]:
+def _headers(metric: Metric, wide: bool) -> list[str]:
     if wide:
-        words = "final %,best %,rounds,time to target,mean waiting,traffic,energy,over memory,failures"
+        words = f"{headed('final', metric)},{headed('best', metric)},rounds,time to target,mean waiting,traffic,energy,over memory,failures"
         return words.split(",")
     return [
-        "final\n%",
-        "best\n%",
+        headed("final", metric).replace(" ", "\n"),
+        headed("best", metric).replace(" ", "\n"),
         "rounds",
         "to\ntarget",
         "mean\nwait",
@@ -98,13 +100,13 @@ def _headers(wide: bool) -> list[str]:
     ]
 
 
-def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+def _figures(arm: Mapping[str, Any], spec: Mapping[str, Any], metric: Metric) -> list[str]:
     def total(*keys: str) -> float:
         return math.fsum(r[key] for r in arm["rounds"] for key in keys)
 
     return [
-        percent(arm["final_accuracy"]),
-        percent(arm["best_accuracy"]),
+        metric.say(arm["final_score"]),
+        metric.say(arm["best_score"]),
         f"{len(arm['rounds'])}/{spec['rounds']}",
         seconds(arm["seconds_to_target"]),
         seconds(arm["mean_wait_seconds"]),
@@ -153,9 +155,9 @@ def where_next(folder: store.CampaignFolder, summary: Mapping[str, Any]) -> Text
     page = folder.path / "report" / "index.html"
     if page.exists():
         lines.insert(1, ("report", str(page)))
-    scored = [arm for arm in summary["arms"] if arm["best_accuracy"] is not None]
+    scored = [arm for arm in summary["arms"] if arm["best_score"] is not None]
     if scored:
-        best = max(scored, key=lambda arm: arm["best_accuracy"])
+        best = max(scored, key=lambda arm: metric_of(summary).sign * arm["best_score"])
         lines.append(("best adapter", str(folder.arm(best["label"], best["seed"]).path / "best")))
     return Text("\n".join(f"{name + ':':<18}{value}" for name, value in lines))
 
@@ -165,14 +167,14 @@ def campaign_list(rows: Sequence[Mapping[str, Any]], width: int) -> Group:
     broken = [Text(f"{row['campaign']} is broken: {row['error']}", style="red") for row in rows if "error" in row]
     table = _table(width >= WIDE)
     for name, justify in (
-        ("campaign", "left"), ("state", "left"), ("arms", "right"), ("rounds", "right"), ("best %", "right"),
+        ("campaign", "left"), ("state", "left"), ("arms", "right"), ("rounds", "right"), ("best", "right"),
         ("model", "left"), ("data", "left"), ("priced as", "left"),
     ):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in (row for row in rows if "error" not in row):
         table.add_row(
             row["campaign"], row["state"], str(row["arms"]), f"{row['rounds_done']}/{row['rounds']}",
-            percent(row["best_accuracy"]), row["model"], row["data"], row["priced_as"] or row["model"],
+            row["best"], row["model"], row["data"], row["priced_as"] or row["model"],
         )  # fmt: skip
     return Group(table, *broken)
 

@@ -1,13 +1,14 @@
 """A shard of examples as batches on the model's device, in an order that belongs to the key."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from fedquad import rng
-from fedquad.learn.model import Trainee
+from fedquad.learn.encoding import Arrays
 from fedquad.learn.tokens import Encoded
 from fedquad.spec import TrainingSpec
 from fedquad.types import Ints
@@ -22,10 +23,10 @@ class Batches:
         self.size = len(data)
         self.lengths = data.lengths
         self.width = data.input_ids.shape[1]
-        arrays = {"input_ids": data.input_ids, "attention_mask": data.attention_mask, "labels": data.labels}
+        arrays: Arrays = {"input_ids": data.input_ids, "attention_mask": data.attention_mask, "labels": data.labels}
         if data.token_type_ids is not None:
             arrays["token_type_ids"] = data.token_type_ids
-        self.tensors = {name: torch.from_numpy(np.array(array, np.int64)).to(device) for name, array in arrays.items()}
+        self.tensors = {name: _tensor(array).to(device) for name, array in arrays.items()}
 
     def take(self, steps: int, training: TrainingSpec, *key: int | str) -> Iterator[Batch]:
         """Yield `steps` batches; an epoch's last may be smaller."""
@@ -44,8 +45,5 @@ class Batches:
         return {name: tensor[:, :width] if tensor.ndim == 2 else tensor for name, tensor in picked.items()}
 
 
-def losses(trainee: Trainee, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits and each example's cross-entropy, both in float32 whatever the model computes in."""
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits = trainee.model(**inputs).logits.float()
-    return logits, functional.cross_entropy(logits, batch["labels"], reduction="none")
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.array(array, np.float32 if array.dtype.kind == "f" else np.int64))

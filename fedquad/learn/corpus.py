@@ -8,8 +8,9 @@ twentieth of its training rows, the same for every seed, is held out to choose t
 
 import csv
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from fedquad import rng
 from fedquad.errors import DeviceError, shown
 from fedquad.learn.source import hub_problem
 from fedquad.learn.tables import Request, Split, Table, TextTask
+from fedquad.objectives import token_classification
 from fedquad.spec import DataSpec
 from fedquad.types import Ints
 
@@ -51,7 +53,7 @@ def glue(name: str, columns: tuple[str, ...], labels: tuple[str, ...], **other: 
         name=name,
         columns=columns,
         labels=labels,
-        load=lambda request: read_table(corpus, labels, request),
+        load=lambda request: read_table(corpus, labels, request, other.get("objective", "classification")),
         note=f"{name}'s test labels are hidden: test is its {split} split, and validation is held out from train",
         **other,
     )
@@ -59,7 +61,16 @@ def glue(name: str, columns: tuple[str, ...], labels: tuple[str, ...], **other: 
 
 def named_columns(data: DataSpec) -> TextTask:
     """A set without a module of its own, known by its columns; its labels are those of its training rows."""
-    corpus = Corpus(hub=data.name, columns=data.text_columns, label_column=data.label_column)
+    objective, columns = data.objective or "classification", data.text_columns
+    corpus = Corpus(hub=data.name, columns=columns, label_column=data.label_column)
+    if bool(data.objective) and (objective == "causal_lm") != bool(data.conversation):
+        raise DeviceError(
+            f"data.objective is {data.objective!r} with the columns {', '.join(data.conversation or columns)}; causal_lm goes with "
+            "data.prompt_column and data.answer_column, or data.messages_column, and only with them"
+        )
+    if data.conversation:
+        objective, columns = "causal_lm", data.conversation
+        corpus = replace(corpus, columns=columns, label_column=columns[-1])
     there = {split: rows for split in ("validation", "test") if (rows := _rows(corpus, split, data.source)) is not None}
     if not there:
         raise DeviceError(f"{data.name!r} needs a validation or a test split besides train; {_where(data.source)}")
@@ -70,7 +81,7 @@ def named_columns(data: DataSpec) -> TextTask:
     train = _rows(corpus, corpus.train, data.source)
     if train is None:
         raise missing(corpus, data.source)
-    labels = tuple(sorted({as_text(value) for value in _column(train, corpus.label_column, corpus)}, key=natural))
+    labels = labels_of(objective, _column(train, corpus.label_column, corpus))
     note = (
         ""
         if corpus.validation
@@ -78,9 +89,10 @@ def named_columns(data: DataSpec) -> TextTask:
     )
     return TextTask(
         name=data.name,
-        columns=data.text_columns,
+        columns=columns,
         labels=labels,
-        load=lambda request: read_table(corpus, labels, request),
+        objective=objective,
+        load=lambda request: read_table(corpus, labels, request, objective),
         note=note,
     )
 
@@ -101,7 +113,7 @@ def labelled_elsewhere(data: DataSpec, labels: Sequence[str]) -> TextTask:
     return TextTask(name=data.name, columns=data.text_columns, labels=tuple(labels), load=load)
 
 
-def read_table(corpus: Corpus, labels: Sequence[str], request: Request) -> Table:
+def read_table(corpus: Corpus, labels: Sequence[str], request: Request, objective: str = "classification") -> Table:
     """Return the rows asked for, drawn by the request's seed where fewer than all are."""
     name = {"train": corpus.train, "validation": corpus.validation or corpus.train, "test": corpus.test}[request.split]
     rows = _rows(corpus, name, request.source)
@@ -117,12 +129,14 @@ def read_table(corpus: Corpus, labels: Sequence[str], request: Request) -> Table
         picked = picked[np.sort(order[:size])]
     for column in corpus.columns:
         _column(rows, column, corpus)
-    index = {label: i for i, label in enumerate(labels)}
+    truth_of = truths(objective, labels)
     return Table(
         columns={
-            key: tuple(as_text(values[i]) for i in picked) for key, values in rows.items() if key != corpus.label_column
+            key: tuple(as_text(values[i]) for i in picked)
+            for key, values in rows.items()
+            if key != corpus.label_column or key in corpus.columns
         },
-        labels=tuple(_label(truth[i], index, f"{_name(corpus)}, {name}, row {i}") for i in picked),
+        labels=tuple(truth_of(truth[i], f"{_name(corpus)}, {name}, row {i}") for i in picked),
     )
 
 
@@ -242,7 +256,46 @@ def _is_hidden(rows: Rows, corpus: Corpus) -> bool:
 
 
 def as_text(value: Any) -> str:
+    """A cell as text; a list, of words or of tags, with spaces between; messages as JSON."""
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return " ".join("".join(str(item).split()) for item in value)
     return "" if value is None else str(value)
+
+
+def labels_of(objective: str, truth: Sequence[Any]) -> tuple[str, ...]:
+    """What a set's training labels make of it: its classes, its tags, or the least and the greatest number."""
+    if objective == "causal_lm":
+        return ()
+    if objective == "regression":
+        numbers = [_number(value, f"row {row}") for row, value in enumerate(truth)]
+        return str(min(numbers)), str(max(numbers))
+    if objective == "token_classification":
+        return token_classification.in_order({tag for value in truth for tag in as_text(value).split()})
+    return tuple(sorted({as_text(value) for value in truth}, key=natural))
+
+
+def truths(objective: str, labels: Sequence[str]) -> Callable[[Any, str], Any]:
+    """How a label is read: as a class, as a number, or as a tag a word."""
+    index = {label: i for i, label in enumerate(labels)}
+    if objective == "causal_lm":
+        return lambda value, where: 0  # what is learned is in the text
+    if objective == "regression":
+        return _number
+    if objective == "token_classification":
+        return lambda value, where: tuple(_label(tag, index, where) for tag in as_text(value).split())
+    return lambda value, where: _label(value, index, where)
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DeviceError(f"{where}: the label is {value!r}, but a number is learned (data.objective)")
+    return found
 
 
 def natural(label: str) -> tuple[bool, int, str]:

@@ -1,4 +1,4 @@
-"""Score an adapter on examples: accuracy and F1 from the confusion counts, loss from its sum.
+"""Count how an adapter does on examples; the objective makes scores of the counts.
 
 evaluate(trainee, adapter, test, 0, 512, batch=128) + evaluate(trainee, adapter, test, 512, 1000, batch=128)
 """
@@ -8,15 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fedquad.learn.batches import Batches, losses
+from fedquad.learn.batches import Batches
 from fedquad.learn.configure import only_layers, set_head, set_lora
 from fedquad.learn.loop import arithmetic
 from fedquad.learn.model import Trainee
-from fedquad.learn.scores import Scores, accuracy, f1
 from fedquad.learn.tokens import Encoded
+from fedquad.objective import Counts
 from fedquad.types import Adapter
-
-__all__ = ["Scores", "accuracy", "evaluate", "f1"]
 
 
 def evaluate(
@@ -27,10 +25,9 @@ def evaluate(
     stop: int,
     batch: int,
     present: Sequence[int] | None = None,
-) -> Scores:
-    """Score examples `start` to `stop` ; all layers run (or those `present`), without LoRA where it has none."""
-    labels = trainee.layout.labels
-    confusion, loss_sum = np.zeros((labels, labels), np.int64), 0.0
+) -> Counts:
+    """Count over examples `start` to `stop` ; all layers run (or those `present`), without LoRA where it has none."""
+    total: Counts | None = None
     part = data.rows(np.arange(start, min(stop, len(data))))
     batches = Batches(part, trainee.device)
     order = np.argsort(part.lengths, kind="stable")  # batches of like length carry less padding
@@ -43,7 +40,8 @@ def evaluate(
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             inputs = batches.at(rows, int(part.lengths[rows].max()))
-            logits, each = losses(trainee, inputs)
-            np.add.at(confusion, (part.labels[rows], logits.argmax(1).cpu().numpy()), 1)
-            loss_sum += float(each.double().sum())
-    return Scores(confusion=confusion, loss_sum=loss_sum)
+            counted = Counts(trainee.practice.count(trainee.model, inputs, trainee.layout.labels))
+            total = total + counted if total else counted
+    if total is None:
+        raise ValueError(f"there are no examples from {start} to {stop}")
+    return total

@@ -37,6 +37,7 @@ class Open:
     greatest_rank: int
     splits: Mapping[str, str]  # a split's name -> the file of its tokens
     threads: int
+    objective: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

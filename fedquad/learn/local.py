@@ -105,7 +105,7 @@ def read_local(
                 f"{folder} has the label {quoted(label)}, but the campaign's are: {shown(', '.join(labels))}"
             )
     table = _table([_part(own, shares(len(own[1]), data.evaluation)[split])], data.text_columns, labels)
-    kept = tokens.keep(labelled_elsewhere(data, labels), [(split, table, "")], model, cache)
+    kept = tokens.keep(labelled_elsewhere(data, labels), [(split, table, "")], data, model, cache)
     return tokens.read(Path(kept["splits"][split]["path"]))
 
 
@@ -131,7 +131,7 @@ def prepare(
             else:
                 yield split, task.load(Request(split=split, size=scored[split], seed=seed, source=data.source)), ""
 
-    answer = tokens.keep(task, tables(), model, cache)
+    answer = tokens.keep(task, tables(), data, model, cache)
     if data.evaluation == "devices":
         for split in scored:
             _refuse_unscored(split, sizes[split], folders)

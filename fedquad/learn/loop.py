@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from fedquad.learn.batches import Batch, Batches, losses
+from fedquad.learn.batches import Batch, Batches
 from fedquad.learn.configure import configure
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer, clip, squares
@@ -145,7 +145,7 @@ def _probe(work: Work, beat: Callable[[int], None]) -> Outcome:
 
 
 def _backward(trainee: Trainee, batch: Batch) -> torch.Tensor:
-    loss = losses(trainee, batch)[1].mean()
+    loss = trainee.practice.loss(trainee.model, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 

@@ -1,4 +1,4 @@
-"""Load any Hugging Face classifier with LoRA on every layer, once; `configure` then puts it into assignments.
+"""Load any Hugging Face transformer with its head and LoRA on every layer, once; `configure` then puts it into assignments.
 
 dW = alpha / r0 * B A on each target module, r0 the campaign's rank, for adapters of every rank: truncating and padding
 one does not change the function. A device trains at its rank r with the scale alpha / sqrt(r0 r) and B sqrt(r / r0) times
@@ -22,6 +22,7 @@ from torch import nn
 
 from fedquad.errors import DeviceError
 from fedquad.learn.layers import find_layers
+from fedquad.learn.practice import Practice, practice_of
 from fedquad.learn.seeding import apart
 from fedquad.learn.source import locate
 from fedquad.prices.memory import attention_of
@@ -42,6 +43,7 @@ class Trainee:
     layout: ModelLayout
     spec: ModelSpec
     greatest_rank: int
+    practice: Practice  # how it is trained and scored
 
     @property
     def device(self) -> torch.device:
@@ -69,15 +71,16 @@ def compute_dtype(spec: ModelSpec) -> torch.dtype:
     return torch.bfloat16 if spec.precision == "bf16" else torch.float32
 
 
-def load(spec: ModelSpec, labels: int, greatest_rank: int) -> Trainee:
-    """Load the model the spec names, with a head of `labels` classes and LoRA up to `greatest_rank`."""
-    model, missing = _read(locate(spec.name), spec, labels)
+def load(spec: ModelSpec, labels: int, greatest_rank: int, objective: str = "classification") -> Trainee:
+    """Load the model the spec names, with the objective's head for `labels` and LoRA up to `greatest_rank`."""
+    practice = practice_of(objective)
+    model, missing = _read(locate(spec.name), spec, practice, labels)
     try:
         layers = find_layers(model)
     except ValueError as error:
         raise DeviceError(f"model {spec.name!r}: {error}") from None
     path = next(name for name, module in model.named_modules() if module is layers)
-    head = _head(model, missing, path, spec.name)
+    head = _head(model, missing, path, spec.name) if practice.has_head else _no_head(missing, spec.name)
     targets = _targets(layers[0], spec)
     layout = ModelLayout(
         shape=from_config(spec.name, model.config.to_dict()),
@@ -88,26 +91,34 @@ def load(spec: ModelSpec, labels: int, greatest_rank: int) -> Trainee:
         head_modules=_modules_of(model, head),
         head_std=float(getattr(model.config, "initializer_range", 0.02)),
         labels=labels,
+        objective=objective,
     )
     _add_lora(model, [f"{path}.{layer}.{t}" for layer in range(len(layers)) for t in targets], spec, greatest_rank)
     model.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=compute_dtype(spec)).requires_grad_(
         False
     ).eval()
-    return Trainee(model=model, layers=tuple(find_layers(model)), layout=layout, spec=spec, greatest_rank=greatest_rank)
+    return Trainee(
+        model=model,
+        layers=tuple(find_layers(model)),
+        layout=layout,
+        spec=spec,
+        greatest_rank=greatest_rank,
+        practice=practice,
+    )
 
 
-def _read(folder: Path, spec: ModelSpec, labels: int) -> tuple[Any, set[str]]:
+def _read(folder: Path, spec: ModelSpec, practice: Practice, labels: int) -> tuple[Any, set[str]]:
     """Return the model and the names of parameters that its checkpoint does not hold."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    import transformers
 
     from fedquad.learn.tokens import pad_id
 
     try:
-        config = AutoConfig.from_pretrained(folder, num_labels=labels, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **practice.settings(labels))
         config.use_cache = False
         config.pad_token_id = pad_id(config, folder)
         with apart(), quiet():  # new heads draw from torch's generator; the adapter overwrites what they drew
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = getattr(transformers, practice.auto).from_pretrained(
                 folder,
                 config=config,
                 attn_implementation=attention_of(config.model_type, spec),
@@ -158,6 +169,16 @@ def _head(model: Any, missing: set[str], layer_path: str, name: str) -> tuple[st
             f"should be at {layer_path}); name a checkpoint of this architecture"
         )
     return tuple(key for key in names if not key.startswith(base) or key in missing)
+
+
+def _no_head(missing: set[str], name: str) -> tuple[str, ...]:
+    """Nothing above the layers is trained, so that all of it must be in the checkpoint."""
+    if missing:
+        raise DeviceError(
+            f"model {name!r} lacks {len(missing)} weights that are not trained here, first {min(missing)!r}; name a checkpoint "
+            "that was pre-trained with its head"
+        )
+    return ()
 
 
 def _modules_of(model: nn.Module, head: tuple[str, ...]) -> tuple[str, ...]:

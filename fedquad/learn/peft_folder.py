@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from fedquad import discover
 from fedquad.errors import StoreError
 from fedquad.rounds.adapters import paired
 from fedquad.spec import ModelSpec
@@ -71,7 +72,7 @@ def _config(adapter: Adapter, layout: ModelLayout, spec: ModelSpec, base_model: 
     other = {name: rank for name, rank in ranks.items() if rank != spec.rank}
     return {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS",
+        "task_type": discover.objective(layout.objective).task_type,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": spec.rank,

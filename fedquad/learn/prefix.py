@@ -122,7 +122,7 @@ class _FromPrefix(Batches):
         self.trainee.model.eval()
         try:
             with torch.no_grad(), only_layers(self.trainee, others, last=watched):
-                self.trainee.model(**inputs)
+                self.trainee.model.base_model(**inputs)  # type: ignore[operator]
         finally:
             self.trainee.model.train(was_training)
         return watched.x_BTH[0].contiguous()

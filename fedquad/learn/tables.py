@@ -5,17 +5,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of text by column, and the label of each row as an index into the task's labels."""
+    """Rows of text by column, and the label of each row: of classes, an index into the task's labels."""
 
     columns: Mapping[str, tuple[str, ...]]
-    labels: tuple[int, ...]
+    labels: tuple[Any, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,5 +39,6 @@ class TextTask:
     columns: tuple[str, ...]
     labels: tuple[str, ...]
     load: Callable[[Request], Table]
-    metrics: tuple[str, ...] = ("accuracy",)
+    objective: str = "classification"
+    metrics: tuple[str, ...] = ()  # what it is scored by, the first of which judges; empty: the objective's usual one
     note: str = ""  # what a reader of its results must know

@@ -1,5 +1,4 @@
-"""The task a campaign's data names: a module of `fedquad/learn/datasets`, or any classification set by naming its
-columns.
+"""The task a campaign's data names: a module of `fedquad/learn/datasets`, or any set by naming its columns.
 
 find_task(DataSpec(name="mnli"))
 find_task(DataSpec(name="my-reviews", source="/data/reviews", text_columns=("text",), label_column="stars"))
@@ -24,13 +23,19 @@ def find_task(data: DataSpec) -> TextTask:
     """Return the task, or make it from the columns the spec names."""
     if data.partition == "local":
         return labelled_elsewhere(data, ())
-    if data.text_columns and data.label_column:
+    if (data.text_columns and data.label_column) or data.conversation:
         return named_columns(data)
     if data.name not in task_names():
         raise SpecError(
             f"data.name is {data.name!r}, but there are: {', '.join(task_names())}; any other set needs "
-            "data.text_columns and data.label_column"
+            "data.text_columns and data.label_column, or, for conversations, data.prompt_column and data.answer_column or "
+            "data.messages_column"
         )
     module = importlib.import_module(f"fedquad.learn.datasets.{data.name.replace('-', '_')}")
     task: TextTask = module.TASK
+    if data.objective not in ("", task.objective):
+        raise SpecError(
+            f"data.objective is {data.objective!r}, but {data.name} is a task of {task.objective}; leave it empty, or name "
+            "the columns that are to be learned from"
+        )
     return task

@@ -11,7 +11,7 @@ torch.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from fedquad import discover
 from fedquad.errors import DeviceError
+from fedquad.learn.encoding import Arrays, Reader
 from fedquad.learn.source import locate
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.rounds import adapters
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SCHEMA = "1"  # of the cached files: part of every digest
-CHUNK = 4096  # rows tokenised at a time: a million rows of Python lists would not fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,7 +42,7 @@ class Encoded:
 
     input_ids: npt.NDArray[np.int32]  # examples x length
     attention_mask: npt.NDArray[np.uint8]
-    labels: Ints
+    labels: npt.NDArray[Any]  # one an example, or one a token
     token_type_ids: npt.NDArray[np.uint8] | None = None
     groups: Ints | None = None  # the code of the partition's column, one an example
 
@@ -94,41 +95,50 @@ def prepare(data: DataSpec, model: ModelSpec, seed: int, cache: Path) -> dict[st
         (split, task.load(Request(split=split, size=size, seed=seed, source=data.source)), data.column)
         for split, size in sizes
     )
-    return keep(task, tables, model, cache)
+    return keep(task, tables, data, model, cache)
 
 
-def keep(task: TextTask, tables: Iterable[tuple[Split, Table, str]], model: ModelSpec, cache: Path) -> dict[str, Any]:
+def keep(
+    task: TextTask, tables: Iterable[tuple[Split, Table, str]], data: DataSpec, model: ModelSpec, cache: Path
+) -> dict[str, Any]:
     """Tokenise a task's splits, the training split with the column it is dealt out by; one table is in memory at a time."""
+    from fedquad.learn.practice import practice_of
+
+    practice = practice_of(task.objective)
     tokenizer, pad = _tokenizer(model.name)
     maker = _digest_of_tokenizer(tokenizer, pad, model.max_length)
+    reader = Reader(tokenizer=tokenizer, pad=pad, length=model.max_length, digest=maker)
     splits = {
-        split: _kept(table, task, column if split == "train" else "", tokenizer, pad, model.max_length, maker, cache)
+        split: _kept(table, task, column if split == "train" else "", reader, practice.encode, cache)
         for split, table, column in tables
     }
     return {
         "task": task.name,
-        "labels": len(task.labels),
+        "objective": task.objective,
+        "labels": discover.objective(task.objective).outputs(task.labels),
         "splits": splits,
-        "metrics": list(task.metrics),
+        "metrics": metrics_of(data, task),
         "note": task.note,
     }
 
 
+def metrics_of(data: DataSpec, task: TextTask) -> list[str]:
+    """What the task is scored by: first the one it is judged by."""
+    known = list(task.metrics or (discover.objective(task.objective).metrics[0].name,))
+    if not data.metric:
+        return known
+    chosen = discover.objective(task.objective).metric(data.metric).name
+    return [chosen, *(name for name in known if name != chosen)]
+
+
 def _kept(
-    table: Table,
-    task: TextTask,
-    column: str,
-    tokenizer: "PreTrainedTokenizerBase",
-    pad: int,
-    length: int,
-    maker: str,
-    cache: Path,
+    table: Table, task: TextTask, column: str, reader: Reader, encode: Callable[..., Arrays], cache: Path
 ) -> dict[str, Any]:
-    digest = _digest_of_table(table, task, column, maker)
+    digest = _digest_of_table(table, task, column, reader.digest)
     path = cache / "tokens" / f"{digest}.safetensors"
     content = _content(path)
     if not content:
-        arrays = _encode(table, task, tokenizer, pad, length)
+        arrays = encode(table, task, reader)
         if column:
             arrays["groups"] = _codes(table, column, task.name)
         content = _write(path, arrays)
@@ -145,30 +155,6 @@ def _content(path: Path) -> str:
         return written if adapters.tensors_digest(load_file(path)) == written else ""
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError):
         return ""
-
-
-def _encode(
-    table: Table, task: TextTask, tokenizer: "PreTrainedTokenizerBase", pad: int, length: int
-) -> dict[str, npt.NDArray[Any]]:
-    texts = [table.columns[name] for name in task.columns]
-    size = len(table)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "input_ids": np.full((size, length), pad, np.int32),
-        "attention_mask": np.zeros((size, length), np.uint8),
-        "labels": np.asarray(table.labels, np.int64),
-    }
-    has_types = "token_type_ids" in tokenizer.model_input_names
-    if has_types:
-        arrays["token_type_ids"] = np.zeros((size, length), np.uint8)
-    for start in range(0, size, CHUNK):
-        rows = [list(column[start : start + CHUNK]) for column in texts]
-        encoded = tokenizer(*rows, truncation=True, max_length=length, return_token_type_ids=has_types)
-        for offset, ids in enumerate(encoded["input_ids"]):
-            arrays["input_ids"][start + offset, : len(ids)] = ids
-            arrays["attention_mask"][start + offset, : len(ids)] = 1
-            if has_types:
-                arrays["token_type_ids"][start + offset, : len(ids)] = encoded["token_type_ids"][offset]
-    return arrays
 
 
 def _codes(table: Table, column: str, task: str) -> Ints:
@@ -226,7 +212,10 @@ def _digest_of_tokenizer(tokenizer: "PreTrainedTokenizerBase", pad: int, length:
 
 def _digest_of_table(table: Table, task: TextTask, column: str, maker: str) -> str:
     sha = hashlib.sha256(f"{maker}|{column}|{len(table)}|".encode())
-    sha.update(np.asarray(table.labels, np.int64).tobytes())
+    if task.objective == "classification":
+        sha.update(np.asarray(table.labels, np.int64).tobytes())
+    else:
+        sha.update(repr((task.objective, task.labels, table.labels)).encode())
     for name in (*task.columns, *((column,) if column in table.columns else ())):
         sha.update("\x1e".join(table.columns[name]).encode())
         sha.update(b"\x1d")

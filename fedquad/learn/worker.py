@@ -70,7 +70,7 @@ class Worker:
         from fedquad.learn import model
 
         torch.set_num_threads(job.threads)
-        self.trainee = model.load(job.model, job.labels, job.greatest_rank)
+        self.trainee = model.load(job.model, job.labels, job.greatest_rank, job.objective)
         self.splits = {name: tokens.read(Path(path)) for name, path in job.splits.items()}
         return {"layout": asdict(self.trainee.layout)}
 
@@ -100,10 +100,9 @@ class Worker:
     def evaluate(self, job: Evaluate) -> Answer:
         from fedquad.learn import evaluate
 
-        scores = evaluate.evaluate(
+        return evaluate.evaluate(
             self._loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
-        )
-        return {"confusion": np.asarray(scores.confusion).tolist(), "loss_sum": float(scores.loss_sum)}
+        ).to_json()
 
     def _loaded(self) -> "Trainee":
         if self.trainee is None:

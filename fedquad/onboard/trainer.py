@@ -108,6 +108,7 @@ class Trainer:
                 greatest_rank=job.greatest_rank,
                 splits={},
                 threads=job.training.threads,
+                objective="classification",
             )
         )
         backbone, trainee = answer["layout"]["digest"], self.worker._loaded()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedquad.fleets.boards import Precision
-from fedquad.prices import flops, memory
+from fedquad.prices import flops, heads, memory
 from fedquad.prices.flops import LayerFlops
 from fedquad.prices.memory import WIRE_BYTES, LayerBytes
 from fedquad.prices.shapes import shape_named
@@ -101,17 +101,19 @@ def cost_model(
     cost: CostSpec,
     labels: int,
     profile: Mapping[str, Any] | None = None,
+    head_cost: heads.HeadCost = heads.of_sequence,
 ) -> CostModel:
-    """Derive the atoms of the trained shape, or of the one it is priced as."""
+    """Derive the atoms of the trained shape, or of the one it is priced as, under the objective's head."""
     priced = shape_named(cost.priced_as, shape.layers) if cost.priced_as else shape
     batch = cost.batch or (32 if cost.priced_as else training.batch)
     sequence = cost.sequence or (128 if cost.priced_as else model.max_length)
     attention = memory.attention_of(priced.architecture, model)
     targets = flops.targets_of(priced, model.targets)
     layer = flops.layer_flops(priced, batch, sequence, model.rank, targets, attention)
+    head = head_cost(priced, batch, sequence, labels, memory.ELEMENT_BYTES[model.precision])
     size, fixed = (
-        memory.layer_bytes(priced, model, batch, sequence),
-        memory.fixed_bytes(priced, model, batch, sequence, labels),
+        memory.layer_bytes(priced, model, batch, sequence, head.is_masked),
+        memory.fixed_bytes(priced, model, batch, sequence, head),
     )
     if cost.memory == "paper":
         size = memory.as_in_paper(size)
@@ -120,7 +122,6 @@ def cost_model(
         measured = memory.measured_constants(profile, cost.profile, priced, model, batch, sequence)
     if cost.memory == "measured":
         size, fixed = memory.as_measured(size, measured, priced.layers, model.rank)
-    forward, gradient, backward = flops.head_flops(priced, batch, labels)
     return CostModel(
         name=priced.name,
         layers=priced.layers,
@@ -130,12 +131,12 @@ def cost_model(
         attention=attention,
         rank=model.rank,
         flops=layer,
-        head_forward=forward,
-        head_gradient=gradient,
-        head_backward=backward,
+        head_forward=head.forward,
+        head_gradient=head.gradient,
+        head_backward=head.backward,
         bytes=size,
         fixed_bytes=fixed,
-        head_bytes=WIRE_BYTES * memory.head_weights(priced, labels),
+        head_bytes=WIRE_BYTES * head.weights,
         prefix_bytes=batch * (sequence * priced.hidden + 4 * -(-sequence // 32) * -(-priced.hidden // 32)),
         quantization=cost.quantization,
         quantization_flops=quantization_flops(cost.quantization, layer, measured),

@@ -15,7 +15,7 @@ layer, and a lowest layer whose query has no LoRA, which is priced as if INT8 sa
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
-from fedquad.prices.flops import DECODERS, Target
+from fedquad.prices.flops import DECODERS, Target, query_width
 from fedquad.prices.kept import Kept
 from fedquad.spec import Coverage
 from fedquad.types import ModelShape
@@ -66,7 +66,11 @@ def _as_in_paper(shape: ModelShape, kept: Kept, targets: tuple[Target, ...], tok
         per_rank=0,
         first=0,
         lowest=floor(
-            CODE_BYTES * kept.lowest_floats + kept.lowest_exact - gain * _open_in_lowest(shape, kept, targets, tokens)
+            CODE_BYTES * kept.lowest_floats
+            + kept.lowest_exact
+            + 4 * kept.lowest_norms
+            + kept.lowest_statistics
+            - gain * _open_in_lowest(shape, kept, targets, tokens)
         ),
         coded=coded + kept.wide,
     )
@@ -87,8 +91,9 @@ def _in_full(
     again = tokens * sum(reads.get(one, 0) for one in ("x", "mlp")) if has_norms else 0
     per_rank = floor(gain * tokens * len(targets)) if tokens * rank >= LEAST_ELEMENTS else 0
     coded = kept.floats - kept.gathered - 2 * kept.repeated + kept.trained_floats + kept.inputs - again
-    coded -= kept.position_inputs
-    spared = kept.gathered + again + 2 * (kept.repeated - kept.positions)
+    again_silu = tokens * shape.intermediate if is_decoder else 0  # computed again from its input
+    coded -= kept.position_inputs + again_silu
+    spared = kept.gathered + again + again_silu + 2 * (kept.repeated - kept.positions)
     first = kept.bias + (ceil(CODE_BYTES * tokens * reads["x"]) if has_norms and "x" in reads else 0)
     copies, on_x = (kept.repeated, kept.positions) if kept.lowest_floats else (0, 0), 0
     if has_lora_dropout:
@@ -111,6 +116,8 @@ def _in_full(
             CODE_BYTES * (kept.lowest_floats - copies[0])
             + element * copies[1]
             + kept.lowest_exact / 8
+            + CODE_BYTES * kept.lowest_norms
+            + kept.lowest_statistics
             - gain * (_open_in_lowest(shape, kept, targets, tokens) + on_x)
             - first
         ),
@@ -121,4 +128,4 @@ def _in_full(
 def _open_in_lowest(shape: ModelShape, kept: Kept, targets: tuple[Target, ...], tokens: int) -> int:
     """Elements of keys and values without LoRA, which need no gradient in the lowest trained layer."""
     roles = {target.role for target in targets}
-    return tokens * shape.hidden * len({"key", "value"} - roles) + (0 if "key" in roles else kept.trained_floats)
+    return tokens * query_width(shape) * len({"key", "value"} - roles) + (0 if "key" in roles else kept.trained_floats)

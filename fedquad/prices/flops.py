@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from fedquad.errors import SpecError
 from fedquad.types import ModelShape
 
-DECODERS = ("llama", "qwen2")
+DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,16 @@ class Target:
     role: str
 
 
+def head_width(shape: ModelShape) -> int:
+    return shape.head_width or shape.hidden // shape.heads
+
+
+def query_width(shape: ModelShape) -> int:
+    return head_width(shape) * shape.heads
+
+
 def key_value_width(shape: ModelShape) -> int:
-    return shape.hidden // shape.heads * (shape.key_value_heads or shape.heads)
+    return head_width(shape) * (shape.key_value_heads or shape.heads)
 
 
 def targets_of(shape: ModelShape, names: tuple[str, ...] = ()) -> tuple[Target, ...]:
@@ -70,17 +78,17 @@ def targets_of(shape: ModelShape, names: tuple[str, ...] = ()) -> tuple[Target, 
 
 
 def _linears(shape: ModelShape) -> Mapping[str, Target]:
-    h, f, kv = shape.hidden, shape.intermediate, key_value_width(shape)
+    h, f, kv, q = shape.hidden, shape.intermediate, key_value_width(shape), query_width(shape)
 
     def target(inputs: int, outputs: int, reads: str, role: str = "") -> Target:
         return Target(inputs=inputs, outputs=outputs, reads=reads, role=role)
 
     if shape.architecture in DECODERS:
         return {
-            "self_attn.q_proj": target(h, h, "x", "query"),
+            "self_attn.q_proj": target(h, q, "x", "query"),
             "self_attn.k_proj": target(h, kv, "x", "key"),
             "self_attn.v_proj": target(h, kv, "x", "value"),
-            "self_attn.o_proj": target(h, h, "context"),
+            "self_attn.o_proj": target(q, h, "context"),
             "mlp.gate_proj": target(h, f, "mlp"),
             "mlp.up_proj": target(h, f, "mlp"),
             "mlp.down_proj": target(f, h, "act"),
@@ -105,10 +113,10 @@ def layer_flops(
     shape: ModelShape, batch: int, sequence: int, rank: int, targets: tuple[Target, ...], attention: str = "eager"
 ) -> LayerFlops:
     """Count one layer's operations at this batch and sequence."""
-    tokens, h, kv = batch * sequence, shape.hidden, key_value_width(shape)
+    tokens, h, kv, q = batch * sequence, shape.hidden, key_value_width(shape), query_width(shape)
     mlp = (3 if shape.architecture in DECODERS else 2) * h * shape.intermediate
-    linear = 2 * tokens * (2 * h * h + 2 * h * kv + mlp)
-    product = 2 * batch * sequence**2 * h
+    linear = 2 * tokens * (2 * h * q + 2 * h * kv + mlp)
+    product = 2 * batch * sequence**2 * q
     adapters = sum(2 * tokens * rank * (target.inputs + target.outputs) for target in targets)
     counted = LayerFlops(
         forward=linear + 2 * product,
@@ -148,10 +156,10 @@ def _with_positions(
 
 def _lowest(shape: ModelShape, batch: int, sequence: int, targets: tuple[Target, ...], attention: str) -> int:
     """What need not be computed in the lowest trained layer, below and beside its first adapted linear."""
-    tokens, h, kv = batch * sequence, shape.hidden, key_value_width(shape)
+    tokens, h, kv, q = batch * sequence, shape.hidden, key_value_width(shape), query_width(shape)
     roles = {target.role for target in targets}
-    projections = 2 * tokens * (h * h + 2 * h * kv)
-    product = 2 * batch * sequence**2 * h
+    projections = 2 * tokens * (h * q + 2 * h * kv)
+    product = 2 * batch * sequence**2 * q
     if any(target.reads == "x" for target in targets):
         if attention != "eager":  # a fused kernel computes dQ, dK and dV in any case
             return projections
@@ -161,20 +169,9 @@ def _lowest(shape: ModelShape, batch: int, sequence: int, targets: tuple[Target,
     if any(target.reads == "context" for target in targets):
         return below
     # Only the MLP is adapted: the attention block has no backward at all.
-    below += 2 * tokens * h * h
+    below += 2 * tokens * h * q
     return below + (0 if any(target.reads == "mlp" for target in targets) else _mlp_inputs(shape, tokens))
 
 
 def _mlp_inputs(shape: ModelShape, tokens: int) -> int:
     return (2 if shape.architecture in DECODERS else 1) * 2 * tokens * shape.hidden * shape.intermediate
-
-
-def head_flops(shape: ModelShape, batch: int, labels: int) -> tuple[int, int, int]:
-    """Forward of pooler and classifier, on one token per example; their own gradients; the gradient they pass on."""
-    out = 2 * batch * shape.hidden * labels
-    if shape.architecture in DECODERS:
-        return out, out, out
-    dense = 2 * batch * shape.hidden**2
-    if shape.architecture == "bert":  # its pooler is frozen
-        return dense + out, out, dense + out
-    return dense + out, dense + 2 * out, dense

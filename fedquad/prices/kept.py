@@ -15,7 +15,7 @@ LoRA's inputs. The lowest trained layer keeps no q in eager attention: K, whose 
 
 from dataclasses import dataclass, replace
 
-from fedquad.prices.flops import DECODERS, Target, position_targets
+from fedquad.prices.flops import DECODERS, Target, head_width, key_value_width, position_targets, query_width
 from fedquad.types import ModelShape
 
 
@@ -31,6 +31,8 @@ class Kept:
     per_rank: int  # elements of A x per unit of rank
     lowest_floats: int  # elements that the lowest trained layer spares
     lowest_exact: int  # bytes that it spares: LoRA masks, a scale
+    lowest_norms: int = 0  # elements, in float32, of a decoder's norms that it spares
+    lowest_statistics: int = 0  # and bytes of theirs
     # What coverage tells apart.
     attention: int  # of floats: q, k, v and what is between them and attention's output
     masks: int  # of exact: dropout's, and DeBERTa's own
@@ -51,18 +53,19 @@ def kept(
     element: int,
     targets: tuple[Target, ...],
     lora_dropout: float,
+    is_masked: bool = True,
 ) -> Kept:
     """Count what one layer keeps at this batch and sequence."""
-    tokens, h = batch * sequence, shape.hidden
+    tokens, h, q = batch * sequence, shape.hidden, query_width(shape)
     has_dropout, has_lora_dropout = shape.dropout > 0, lora_dropout > 0
     scores = tokens * shape.heads * sequence
-    masks, bias, wide, upcast = 2 * tokens * h * has_dropout, 0, 0, 0
+    masks, bias, wide, upcast, norms, statistics = 2 * tokens * h * has_dropout, 0, 0, 0, 0, 0
     if attention == "eager":
         between = scores * (1 + has_dropout)
         masks += scores * has_dropout
     else:
-        between, bias = tokens * h, tokens * sequence * element
-    in_attention = 3 * tokens * h + between  # keys and values are repeated for every query head
+        between, bias = tokens * q, tokens * sequence * element * is_masked
+    in_attention = 3 * tokens * q + between  # keys and values are repeated for every query head
     floats = tokens * (2 * h + shape.intermediate) + in_attention
     exact = masks + bias + 16 * tokens
     if attention != "eager":
@@ -73,6 +76,16 @@ def kept(
         wide = scores if element < 4 and attention == "eager" else 0
         upcast = 2 * tokens * h * (4 - element)
         exact += 4 * wide + upcast - 8 * tokens
+        norms, statistics = tokens * h, 4 * tokens
+        if shape.architecture == "qwen3":  # queries and keys are normed too, head by head
+            kv = key_value_width(shape)
+            floats, upcast = floats + tokens * (q + kv), upcast + tokens * (q + kv) * (4 - element)
+            exact += tokens * (q + kv) * (4 - element) + 4 * tokens * (q + kv) // head_width(shape)
+            is_spared = "key" not in {target.role for target in targets}
+            norms, statistics = (
+                norms + tokens * kv * is_spared,
+                statistics + 4 * tokens * kv // head_width(shape) * is_spared,
+            )
     widths = [target.inputs for target in targets]
     one_each = {target.reads: target.inputs for target in targets}
     roles = {target.role for target in targets}
@@ -85,8 +98,10 @@ def kept(
         trained_floats=0,
         inputs=tokens * sum(widths if has_lora_dropout else one_each.values()),
         per_rank=tokens * len(targets),
-        lowest_floats=tokens * h if spares_q else 0,
+        lowest_floats=tokens * q if spares_q else 0,
         lowest_exact=tokens * on_x if has_lora_dropout else 0,
+        lowest_norms=norms if on_x else 0,
+        lowest_statistics=statistics if on_x else 0,
         attention=in_attention,
         masks=masks,
         bias=bias,
@@ -128,12 +143,3 @@ def _with_positions(
         positions=h * span,
         position_inputs=inputs,
     )
-
-
-def head_kept(shape: ModelShape, batch: int, sequence: int, labels: int, element: int) -> int:
-    """Bytes that pooler and classifier keep of one token; DeBERTa's pooler holds on to the whole last output."""
-    rows, masks = (2, 1) if shape.architecture in ("bert", "deberta-v2") else (3, 2)
-    # A decoder's score reads every token, after a last norm.
-    outputs = 2 if shape.architecture in DECODERS else int(shape.architecture == "deberta-v2")
-    whole = outputs * batch * sequence * shape.hidden * element
-    return whole + batch * (shape.hidden * (rows * element + masks) + labels * element + 8) + element

@@ -7,8 +7,9 @@ from typing import Any
 
 from fedquad.errors import SpecError
 from fedquad.prices.coverage import saving
-from fedquad.prices.flops import DECODERS, key_value_width, targets_of
-from fedquad.prices.kept import head_kept, kept
+from fedquad.prices.flops import DECODERS, key_value_width, query_width, targets_of
+from fedquad.prices.heads import Head
+from fedquad.prices.kept import kept
 from fedquad.prices.shapes import shape_named
 from fedquad.spec import ModelSpec
 from fedquad.types import ModelShape
@@ -28,7 +29,7 @@ def layer_weights(shape: ModelShape) -> int:
     """Elements of one frozen layer's weights."""
     h, f, kv = shape.hidden, shape.intermediate, key_value_width(shape)
     if shape.architecture in DECODERS:
-        return 2 * h * h + 2 * h * kv + 3 * h * f + 2 * h
+        return 2 * h * query_width(shape) + 2 * h * kv + 3 * h * f + 2 * h
     return 4 * h * h + 2 * h * f + 4 * h + f + h + 4 * h
 
 
@@ -38,12 +39,6 @@ def embedding_weights(shape: ModelShape) -> int:
     if shape.architecture in DECODERS:
         positions = 0
     return (shape.vocabulary + positions + 4) * shape.hidden
-
-
-def head_weights(shape: ModelShape, labels: int) -> int:
-    """Elements that every device trains: the classifier, and the pooler where it is new."""
-    dense = 0 if shape.architecture in ("bert", *DECODERS) else shape.hidden * (shape.hidden + 1)
-    return dense + labels * (shape.hidden + 1)
 
 
 def pooler_weights(shape: ModelShape) -> int:
@@ -83,22 +78,27 @@ def attention_of(architecture: str, model: ModelSpec) -> str:
     return "eager" if architecture == "deberta-v2" else model.attention
 
 
-def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, labels: int) -> int:
+def fixed_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, head: Head) -> int:
     """m_e: embeddings, head with its optimizer and activations, workspace."""
-    element, head = ELEMENT_BYTES[model.precision], head_weights(shape, labels)
+    element = ELEMENT_BYTES[model.precision]
     frozen = embedding_weights(shape) + pooler_weights(shape)
     return (
-        element * (frozen + head)
-        + TRAINING_BYTES[model.precision] * head
-        + head_kept(shape, batch, sequence, labels, element)
-        + workspace(shape, batch * sequence, sequence, attention_of(shape.architecture, model), element)
+        element * (frozen + head.frozen + head.weights)
+        + TRAINING_BYTES[model.precision] * head.weights
+        + head.kept
+        + max(
+            head.workspace,
+            workspace(shape, batch * sequence, sequence, attention_of(shape.architecture, model), element),
+        )
     )
 
 
-def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) -> LayerBytes:
+def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int, is_masked: bool = True) -> LayerBytes:
     """Count one layer's bytes."""
     element, targets, tokens = ELEMENT_BYTES[model.precision], targets_of(shape, model.targets), batch * sequence
-    here = kept(shape, batch, sequence, attention_of(shape.architecture, model), element, targets, model.dropout)
+    here = kept(
+        shape, batch, sequence, attention_of(shape.architecture, model), element, targets, model.dropout, is_masked
+    )
     int8 = saving(shape, here, targets, model.coverage, tokens, model.rank, element, model.dropout > 0)
     parameters = sum(target.inputs + target.outputs for target in targets)
     per_rank = TRAINING_BYTES[model.precision] * parameters + element * here.per_rank
@@ -113,7 +113,7 @@ def layer_bytes(shape: ModelShape, model: ModelSpec, batch: int, sequence: int) 
         saved=int8.layer,
         saved_per_rank=int8.per_rank,
         first_quantized=int8.first,
-        lowest=element * here.lowest_floats + here.lowest_exact,
+        lowest=element * here.lowest_floats + here.lowest_exact + 4 * here.lowest_norms + here.lowest_statistics,
         lowest_quantized=int8.lowest,
         wire_per_rank=WIRE_BYTES * parameters,
         # Quantizing reads an element and writes a code; dequantizing reads the code and writes the element.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fedquad.errors import SpecError, one_of
+from fedquad.prices.flops import DECODERS
 from fedquad.types import ModelShape
 
 _BERT = ModelShape(
@@ -42,7 +43,7 @@ def from_config(name: str, config: Mapping[str, Any]) -> ModelShape:
     try:
         return ModelShape(
             name=name,
-            architecture=config["model_type"],
+            architecture=_architecture(config),
             layers=config["num_hidden_layers"],
             hidden=config["hidden_size"],
             intermediate=config["intermediate_size"],
@@ -51,12 +52,21 @@ def from_config(name: str, config: Mapping[str, Any]) -> ModelShape:
             positions=config["max_position_embeddings"],
             position_buckets=max(config.get("position_buckets", 0), 0) if config.get("relative_attention") else 0,
             key_value_heads=config.get("num_key_value_heads") or 0,
+            head_width=config.get("head_dim") or 0,
+            has_own_head=not config.get("tie_word_embeddings", True),
             dropout=config.get("hidden_dropout_prob", 0.0),
         )
     except KeyError as error:
         raise SpecError(
             f"model {name!r}: its config.json has no {error.args[0]}; price it as another (cost.priced_as)"
         ) from None
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    """What it is built like: whoever gates its MLP by SiLU and norms by RMS is a Llama, whatever its name."""
+    name: str = config["model_type"]
+    is_alike = "rms_norm_eps" in config and config.get("hidden_act") == "silu"
+    return "llama" if is_alike and name not in DECODERS else name
 
 
 def shape_named(name: str, layers: int) -> ModelShape:

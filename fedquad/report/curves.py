@@ -1,8 +1,11 @@
-"""Accuracy against the fleet's time, one line an arm: the picture that compares methods."""
+"""The score against the fleet's time, one line an arm: the picture that compares methods."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fedquad.objective import metric_of
+from fedquad.report.words import axis_of
 
 
 def draw(summary: Mapping[str, Any], path: Path) -> None:
@@ -13,18 +16,19 @@ def draw(summary: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    metric = metric_of(summary)
     labels = list(dict.fromkeys(arm["label"] for arm in summary["arms"]))
     for arm in summary["arms"]:
         seconds = [r["elapsed_seconds"] for r in arm["rounds"]]
-        accuracy = [100 * r["accuracy"] for r in arm["rounds"]]
+        score = [metric.scale * r["score"] for r in arm["rounds"]]
         first = arm["seed"] == min(a["seed"] for a in summary["arms"] if a["label"] == arm["label"])
         colour = f"C{labels.index(arm['label'])}"
-        axes.plot(seconds, accuracy, marker="o", markersize=3, color=colour, label=arm["label"] if first else None)
-    if summary["target_accuracy"]:
-        goal = 100 * summary["target_accuracy"]
+        axes.plot(seconds, score, marker="o", markersize=3, color=colour, label=arm["label"] if first else None)
+    if summary["target"] is not None:
+        goal = metric.scale * summary["target"]
         axes.axhline(goal, color="0.6", linewidth=0.8, linestyle="--")
         axes.annotate(
-            f"target {goal:.1f} %",
+            f"target {metric.say(summary['target'])}{metric.unit}",
             (0.01, goal),
             xycoords=("axes fraction", "data"),
             va="bottom",
@@ -34,7 +38,7 @@ def draw(summary: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel(
         f"fleet time, s (priced as {summary['priced_as']})" if summary.get("priced_as") else "fleet time, s"
     )
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(axis_of(metric))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

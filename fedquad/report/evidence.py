@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedquad.fleets.boards import CLASSES
+from fedquad.objective import Metric, metric_of
 from fedquad.rounds import comparison, statistics
 
 Facts = Mapping[str, Any]  # of a round, as rounds.jsonl has it
@@ -29,6 +30,11 @@ class Evidence:
     def labels(self) -> list[str]:
         """Every label that is to be shown, those without a round too."""
         return list(dict.fromkeys(arm["label"] for arm in self.summary["arms"]))
+
+    @property
+    def metric(self) -> Metric:
+        """What the arms are judged by."""
+        return metric_of(self.summary)
 
     @property
     def seeds(self) -> list[int]:
@@ -58,7 +64,7 @@ class Evidence:
                     yield label, facts, row
 
     def curves(self, label: str) -> list[list[tuple[float, float]]]:
-        """Accuracy against the fleet's seconds, a curve a seed."""
+        """The score against the fleet's seconds, a curve a seed."""
         return [comparison.curve(arm, last=self.last) for arm in self.arms(label)]
 
 

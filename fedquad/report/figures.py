@@ -13,7 +13,7 @@ import numpy as np
 from fedquad.report import evidence as series
 from fedquad.report.evidence import Evidence
 from fedquad.report.looks import FAINT, INK, Look, looks
-from fedquad.report.words import amount, percent, scale_of, seconds
+from fedquad.report.words import amount, axis_of, percent, scale_of, seconds
 
 WIDTH = 5.2  # inches; 374 units, which a phone shows at nearly their size
 ROW = 0.17  # inches of a row of a heat map or of bars
@@ -72,28 +72,29 @@ def _figure(height: float, columns: int = 1, **more: Any) -> tuple[Any, Any]:
 
 
 def _curves(page: Page, name: str, title: str, caption: str, labels: Sequence[str]) -> Drawing | None:
-    """Accuracy against the fleet's time: a line a label, the range of its seeds behind it, the targets across."""
+    """The score against the fleet's time: a line a label, the range of its seeds behind it, the targets across."""
     bands = {label: found for label in labels if (found := series.band(page.evidence.curves(label)))}
     if not bands:
         return None
     unit, scale = scale_of(max(found.x[-1] for found in bands.values()))
+    metric, times = page.evidence.metric, page.evidence.metric.scale
     figure, axes = _figure(3.1)
     drawing = Drawing(name, title, caption, _told(page, labels), figure)
     for label, found in bands.items():
         look, x = page.looks[label], found.x / scale
         if np.any(found.low < found.high):
-            axes.fill_between(x, 100 * found.low, 100 * found.high, color=look.light, alpha=0.16, linewidth=0, gid=page.gid(label, f"{name}-band"))  # fmt: skip
+            axes.fill_between(x, times * found.low, times * found.high, color=look.light, alpha=0.16, linewidth=0, gid=page.gid(label, f"{name}-band"))  # fmt: skip
         every = max(1, len(x) // 8)
-        axes.plot(x, 100 * found.mean, color=look.light, linestyle=look.line, marker=look.marker, markevery=every, markersize=3.5,
+        axes.plot(x, times * found.mean, color=look.light, linestyle=look.line, marker=look.marker, markevery=every, markersize=3.5,
                   linewidth=1.4, gid=page.gid(label, f"{name}-line"))  # fmt: skip
         for at in range(len(x)):
-            words = f"{label}: {percent(found.mean[at])} % at {seconds(found.x[at])}"
-            drawing.hover.append((axes, label, x[at], 100 * found.mean[at], words))
+            words = f"{label}: {metric.say(found.mean[at])}{metric.unit} at {seconds(found.x[at])}"
+            drawing.hover.append((axes, label, x[at], times * found.mean[at], words))
     for target in page.evidence.summary["comparison"]["targets"]:
-        axes.axhline(100 * target["target"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.annotate(f"target {percent(target['target'])} %", (0.01, 100 * target["target"]), xycoords=("axes fraction", "data"),
+        axes.axhline(times * target["target"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.annotate(f"target {metric.say(target['target'])}{metric.unit}", (0.01, times * target["target"]), xycoords=("axes fraction", "data"),
                       ha="left", va="bottom", color=INK, fontsize=8)  # fmt: skip
-    axes.set(xlabel=f"fleet time, {unit}", ylabel="test accuracy, %")
+    axes.set(xlabel=f"fleet time, {unit}", ylabel=axis_of(metric))
     axes.set_xlim(left=0)
     return drawing
 
@@ -101,11 +102,12 @@ def _curves(page: Page, name: str, title: str, caption: str, labels: Sequence[st
 def accuracy(page: Page) -> Drawing | None:
     several = len(page.evidence.seeds) > 1
     caption = (
-        "Test accuracy against the fleet's time (the paper's Figure 7)."
+        f"Test {page.evidence.metric.words} against the fleet's time (the paper's Figure 7)."
         + (" A line is the mean over the seeds while all of them run, the band is from the lowest to the highest of them." if several else "")
         + " Dashed across: the targets."
     )  # fmt: skip
-    return _curves(page, "accuracy", "Accuracy against time", caption, page.labels)
+    title = f"{page.evidence.metric.words.capitalize()} against time"
+    return _curves(page, "accuracy", title, caption, page.labels)
 
 
 def ablations(page: Page) -> Drawing | None:
@@ -120,9 +122,12 @@ def ablations(page: Page) -> Drawing | None:
 def _told(page: Page, labels: Sequence[str]) -> str:
     """What a figure of curves shows, for who does not see it."""
     rows = {row["label"]: row for row in page.evidence.summary["comparison"]["methods"]}
-    known = sorted((rows[label] for label in labels if label in rows), key=lambda row: -row["best_accuracy"]["mean"])
-    told = [f"{row['label']} ends at {percent(row['final_accuracy']['mean'])} % after {seconds(row['total_seconds']['mean'])}" for row in known]  # fmt: skip
-    return f"Lines of test accuracy against fleet time. {_some(told)}"
+    metric = page.evidence.metric
+    known = sorted(
+        (rows[label] for label in labels if label in rows), key=lambda row: -metric.sign * row["best_score"]["mean"]
+    )
+    told = [f"{row['label']} ends at {metric.say(row['final_score']['mean'])}{metric.unit} after {seconds(row['total_seconds']['mean'])}" for row in known]  # fmt: skip
+    return f"Lines of test {metric.words} against fleet time. {_some(told)}"
 
 
 def _some(told: Sequence[str]) -> str:
@@ -173,8 +178,9 @@ def time_to_target(page: Page) -> Drawing | None:
         missed = f"reached with {row['reached']} of {len(row['seeds'])} seeds" if row["reached"] else "not reached"
         rows.append((row["label"], found, seconds(found["mean"]) if found else missed))
     unit, scale = scale_of(max((found["mean"] for _, found, _ in rows if found), default=1))
-    goal = f"{percent(target['target'])} %"
-    caption = f"Fleet time until {goal} test accuracy, {target['rule']} (the paper's Figure 8), with the interval over the seeds where there are several."
+    metric = page.evidence.metric
+    goal = f"{metric.say(target['target'])}{metric.unit}"
+    caption = f"Fleet time until {goal} test {metric.words}, {target['rule']} (the paper's Figure 8), with the interval over the seeds where there are several."
     return _bars(
         page,
         "time-to-target",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedquad import discover
+from fedquad.objective import Metric
 from fedquad.report import evidence as series
 from fedquad.report.evidence import Evidence
-from fedquad.report.words import NONE, amount, percent, seconds
+from fedquad.report.words import NONE, amount, headed, seconds
 
 PAPER_SPEEDUPS = {  # Table III, and Section V-B's 24.5 and 74.7 % less time: MNLI, RoBERTa-large, 100 devices
     "fedra": 75.9 / 14.2, "inclusivefl": 45.2 / 14.2, "layersel": 26.3 / 14.2, "hetlora": 20.6 / 14.2,
@@ -43,14 +44,14 @@ def all_of(evidence: Evidence) -> dict[str, Table]:
 
 def methods(evidence: Evidence) -> Iterable[Table]:
     """A row a label, means over its seeds."""
-    sums = {label: _sums(evidence, label) for label in evidence.labels}
+    metric, sums = evidence.metric, {label: _sums(evidence, label) for label in evidence.labels}
     rows = [
         [
             Cell(row["label"], row["label"]),
             Cell(str(len(row["seeds"])), len(row["seeds"])),
-            _score(row["start_accuracy"]),
-            _score(row["final_accuracy"]),
-            _score(row["best_accuracy"]),
+            _score(row["start_score"], metric),
+            _score(row["final_score"], metric),
+            _score(row["best_score"], metric),
             _time(row["round_seconds"]),
             _time(row["mean_wait_seconds"]),
             _amount(row["total_bytes"], "B"),
@@ -60,7 +61,7 @@ def methods(evidence: Evidence) -> Iterable[Table]:
         ]
         for row in evidence.summary["comparison"]["methods"]
     ]
-    headers = ("method", "seeds", "start %", "final %", "best %", "a round", "waiting a round", "traffic", "energy", "over memory", "failures")  # fmt: skip
+    headers = ("method", "seeds", headed("start", metric), headed("final", metric), headed("best", metric), "a round", "waiting a round", "traffic", "energy", "over memory", "failures")  # fmt: skip
     remarks = {
         method: discover.remark(method) for method in dict.fromkeys(arm["method"] for arm in evidence.summary["arms"])
     }
@@ -70,7 +71,7 @@ def methods(evidence: Evidence) -> Iterable[Table]:
 
 def targets(evidence: Evidence) -> Iterable[Table]:
     """Time to each target, and how many times sooner the reference was; the paper's figure beside it."""
-    found = evidence.summary["comparison"]
+    found, metric = evidence.summary["comparison"], evidence.metric
     headers = ("method", "reached", "fleet time", "95 % interval", f"{found['reference']}'s speed-up" if found["reference"] else "speed-up", "95 % interval", "told apart", "the paper's")  # fmt: skip
     for number, target in enumerate(found["targets"], 1):
         rows = []
@@ -102,24 +103,29 @@ def targets(evidence: Evidence) -> Iterable[Table]:
             "The paper's column is its own setting's: RoBERTa-large, MNLI, 100 Jetsons, its targets of 87.5 and 88 %."
         )
         yield Table(
-            f"target-{number}", f"Cost to target: {percent(target['target'])} %, {target['rule']}", headers, rows, note
+            f"target-{number}",
+            f"Cost to target: {metric.say(target['target'])}{metric.unit}, {target['rule']}",
+            headers,
+            rows,
+            note,
         )
 
 
 def budgets(evidence: Evidence) -> Iterable[Table]:
-    """Quality under a budget: the accuracy when as much was spent as the cheapest arm spent in all."""
+    """Quality under a budget: the score when as much was spent as the cheapest arm spent in all."""
     known = evidence.summary["comparison"]["methods"]
     if not known:
         return
-    first = known[0]
-    spent = {cost: first[f"accuracy_at_{cost}"]["budget"] for cost in ("seconds", "joules", "bytes")}
+    first, metric = known[0], evidence.metric
+    spent = {cost: first[f"score_at_{cost}"]["budget"] for cost in ("seconds", "joules", "bytes")}
     area = first["area"]
-    headers = ("method", f"% after {seconds(spent['seconds'])}", f"% for {amount(spent['joules'], 'J')}", f"% for {amount(spent['bytes'], 'B')}", f"area: mean % until {seconds(area['to'])}")  # fmt: skip
+    what = "%" if metric.is_share else metric.words
+    headers = ("method", f"{what} after {seconds(spent['seconds'])}", f"{what} for {amount(spent['joules'], 'J')}", f"{what} for {amount(spent['bytes'], 'B')}", f"area: mean {what} until {seconds(area['to'])}")  # fmt: skip
     rows = [
         [
             Cell(row["label"], row["label"]),
-            *(_score(row[f"accuracy_at_{cost}"]["over_seeds"]) for cost in spent),
-            _score(row["area"]["over_seeds"]),
+            *(_score(row[f"score_at_{cost}"]["over_seeds"], metric) for cost in spent),
+            _score(row["area"]["over_seeds"], metric),
         ]
         for row in known
     ]
@@ -128,11 +134,11 @@ def budgets(evidence: Evidence) -> Iterable[Table]:
 
 
 def faults(evidence: Evidence) -> Iterable[Table]:
-    """Robustness: accuracy against the share of updates that were lost, beside the same method where fewer were."""
-    known = evidence.summary["comparison"]["robustness"]
+    """Robustness: the score against the share of updates that were lost, beside the same method where fewer were."""
+    metric, known = evidence.metric, evidence.summary["comparison"]["robustness"]
     if not any(row["lost"] for row in known):
         return
-    finals = {row["label"]: row["final_accuracy"] for row in evidence.summary["comparison"]["methods"]}
+    finals = {row["label"]: row["final_score"] for row in evidence.summary["comparison"]["methods"]}
     rows = []
     for row in known:
         found = row["difference"]
@@ -142,27 +148,39 @@ def faults(evidence: Evidence) -> Iterable[Table]:
                 Cell(row["label"], row["label"]),
                 Cell(str(row["asked"]), row["asked"]),
                 Cell(str(row["lost"]), row["lost"]),
-                Cell(percent(row["lost_share"]), row["lost_share"]),
-                _score(finals[row["label"]]),
+                Cell(f"{100 * row['lost_share']:.1f}", row["lost_share"]),
+                _score(finals[row["label"]], metric),
                 Cell(row["beside"] or NONE),
-                Cell(f"{100 * found['mean']:+.1f}" if found else NONE, found["mean"] if found else None),
-                Cell(f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}" if interval else NONE),
+                Cell(f"{metric.scale * found['mean']:+.4g}" if found else NONE, found["mean"] if found else None),
+                Cell(
+                    f"{metric.scale * found['low']:+.4g} to {metric.scale * found['high']:+.4g}" if interval else NONE
+                ),
             ]
         )
-    headers = ("method", "asked", "lost", "lost %", "final %", "beside", "points", "95 % interval")
+    headers = (
+        "method",
+        "asked",
+        "lost",
+        "lost %",
+        f"final {'%' if metric.is_share else metric.words}",
+        "beside",
+        "difference",
+        "95 % interval",
+    )
     note = "Lost is every update that was asked for and not merged. `fedquad campaign compare CLEAN FAULTY --faults` sets a method beside itself with fewer faults."
     yield Table("faults", "What failures cost", headers, rows, note)
 
 
 def arms(evidence: Evidence) -> Iterable[Table]:
     """A row an arm: the figures of summary.json."""
+    metric = evidence.metric
     rows = [
         [
             Cell(arm["label"], arm["label"]),
             Cell(str(arm["seed"]), arm["seed"]),
             Cell(str(len(arm["rounds"])), len(arm["rounds"])),
-            Cell(percent(arm["final_accuracy"]), arm["final_accuracy"]),
-            Cell(percent(arm["best_accuracy"]), arm["best_accuracy"]),
+            Cell(metric.say(arm["final_score"]), arm["final_score"]),
+            Cell(metric.say(arm["best_score"]), arm["best_score"]),
             Cell(seconds(arm["seconds_to_target"]), arm["seconds_to_target"]),
             Cell(str(arm["rounds_to_target"] or NONE), arm["rounds_to_target"]),
             Cell(seconds(arm["mean_wait_seconds"]), arm["mean_wait_seconds"]),
@@ -174,8 +192,8 @@ def arms(evidence: Evidence) -> Iterable[Table]:
         "arm",
         "seed",
         "rounds",
-        "final %",
-        "best %",
+        headed("final", metric),
+        headed("best", metric),
         "to target",
         "rounds to target",
         "waiting a round",
@@ -251,11 +269,11 @@ def _sums(evidence: Evidence, label: str) -> tuple[int, int]:
     return sum(facts["memory_violations"] for facts in every), sum(facts["failures"] for facts in every)
 
 
-def _score(found: Mapping[str, Any] | None) -> Cell:
+def _score(found: Mapping[str, Any] | None, metric: Metric) -> Cell:
     if found is None:
         return Cell(NONE)
-    spread = "" if found["deviation"] is None else f" ± {100 * found['deviation']:.1f}"
-    return Cell(percent(found["mean"]) + spread, found["mean"])
+    spread = "" if found["deviation"] is None else f" ± {metric.say(found['deviation'])}"
+    return Cell(metric.say(found["mean"]) + spread, found["mean"])
 
 
 def _time(found: Mapping[str, Any] | None) -> Cell:

@@ -1,5 +1,7 @@
 """Numbers as people read them, on the page and in the terminal: only here they are rounded."""
 
+from fedquad.objective import Metric
+
 NONE = "-"
 
 
@@ -26,6 +28,16 @@ def amount(value: float | None, unit: str) -> str:
         if value >= size:
             return f"{value / size:.1f} {prefix}{unit}"
     return f"{value:.0f} {unit}"
+
+
+def axis_of(metric: Metric) -> str:
+    """The name of an axis of scores: test accuracy, %."""
+    return f"test {metric.words}{', %' if metric.is_share else ''}"
+
+
+def headed(word: str, metric: Metric) -> str:
+    """The head of a column of scores: `best %`."""
+    return f"{word}{metric.unit}"
 
 
 def percent(value: float | None) -> str:

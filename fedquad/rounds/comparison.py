@@ -1,8 +1,8 @@
 """The arms of a campaign, or of several, side by side: the same numbers for summary.json, the report and the terminal.
 
     targets   the paper's (the least of the methods' best) or the one given; where a method hardly learns, also that of the others
-    methods   by label, over its seeds: final and best accuracy, accuracy at the least budget that all arms spent, area under the curve
-    robustness   what was lost of what was asked for, and how much accuracy with it
+    methods   by label, over its seeds: final and best score, the score at the least budget that all arms spent, area under the curve
+    robustness   what was lost of what was asked for, and how much of the score with it
     said      the result in words
 
 Only what shares split, trace, backbone, adapter and prices is compared: `refuse_unlike` names the digest that differs.
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedquad.errors import SpecError
+from fedquad.objective import ACCURACY, Metric
 from fedquad.rounds import robustness, statistics
 from fedquad.rounds.statistics import Spread
 
@@ -29,12 +30,12 @@ BUDGETS = {
 
 
 def curve(arm: Arm, cost: str = "seconds", last: int = 1) -> list[tuple[float, float]]:
-    """An arm's accuracy against what it has cost until then; from 0 on where its start was evaluated."""
-    points = [(0.0, arm["start"]["accuracy"])] if arm["start"] else []
+    """An arm's score against what it has cost until then; from 0 on where its start was evaluated."""
+    points = [(0.0, arm["start"]["score"])] if arm["start"] else []
     spent = 0.0
     for facts in arm["rounds"]:
         spent += sum(facts[key] for key in BUDGETS[cost])
-        points.append((facts["elapsed_seconds"] if cost == "seconds" else spent, facts["accuracy"]))
+        points.append((facts["elapsed_seconds"] if cost == "seconds" else spent, facts["score"]))
     return statistics.smoothed(points, last)
 
 
@@ -63,7 +64,7 @@ def refuse_unlike(arms: Sequence[Arm]) -> None:
                 )
 
 
-def of_one_campaign(arms: Sequence[Arm], target: float | None = None) -> dict[str, Any]:
+def of_one_campaign(arms: Sequence[Arm], target: float | None = None, metric: Metric = ACCURACY) -> dict[str, Any]:
     """What `compare` says, or why nothing is said: a campaign stays readable though its data was changed between two arms."""
     try:
         refuse_unlike(arms)
@@ -76,17 +77,22 @@ def of_one_campaign(arms: Sequence[Arm], target: float | None = None) -> dict[st
             "robustness": [],
             "said": [str(error)],
         }
-    return compare(arms, target)
+    return compare(arms, target, metric=metric)
 
 
-def compare(arms: Sequence[Arm], target: float | None = None, last: int = 1) -> dict[str, Any]:
+def compare(
+    arms: Sequence[Arm], target: float | None = None, last: int = 1, metric: Metric = ACCURACY
+) -> dict[str, Any]:
     """All that can be said of these arms, as plain data; `last` evaluations are averaged before anything is read off a curve."""
     labels = by_label(arms)
     curves = {label: {arm["seed"]: curve(arm, last=last) for arm in mine} for label, mine in labels.items()}
-    best = {label: [max(score for _, score in one) for one in each.values()] for label, each in curves.items()}
-    goals = _goals(labels, best, target)
-    reference = _reference(goals, curves)
-    targets = [_at_target(goal, curves, reference) for goal in goals]
+    best = {
+        label: [max((score for _, score in one), key=lambda score: metric.sign * score) for one in each.values()]
+        for label, each in curves.items()
+    }
+    goals = _goals(labels, best, target, metric)
+    reference = _reference(goals, curves, metric)
+    targets = [_at_target(goal, curves, reference, metric) for goal in goals]
     found = {
         "evaluations_averaged": last,
         "reference": reference,
@@ -94,48 +100,69 @@ def compare(arms: Sequence[Arm], target: float | None = None, last: int = 1) -> 
         "methods": _methods(labels, best, last),
         "robustness": robustness.robustness(labels),
     }
-    return {**found, "said": said(found)}
+    return {**found, "said": said(found, metric)}
 
 
-def at_target(arms: Sequence[Arm], goal: float | None, last: int = 1) -> list[dict[str, Any]]:
+def at_target(
+    arms: Sequence[Arm], goal: float | None, last: int = 1, metric: Metric = ACCURACY
+) -> list[dict[str, Any]]:
     """The arms with the round that reached the target, and when the line between its evaluation and the one before did."""
     found = []
     for arm in arms:
-        hit = next((r for r in arm["rounds"] if goal is not None and r["accuracy"] >= goal), None)
-        when = None if goal is None else statistics.crossing(curve(arm, last=last), goal)
+        hit = next((r for r in arm["rounds"] if goal is not None and _is_at(r["score"], goal, metric)), None)
+        when = None if goal is None else _crossing(curve(arm, last=last), goal, metric)
         found.append({**arm, "seconds_to_target": when, "rounds_to_target": hit["round"] if hit else None})
     return found
 
 
-def _goals(labels: Labels, best: Mapping[str, Sequence[float]], target: float | None) -> list[dict[str, Any]]:
+def _is_at(score: float, goal: float, metric: Metric) -> bool:
+    return metric.sign * score >= metric.sign * goal
+
+
+def _crossing(found: statistics.Curve, goal: float, metric: Metric) -> float | None:
+    """When a curve reaches a goal: rises to it, or falls."""
+    return statistics.crossing([(cost, metric.sign * score) for cost, score in found], metric.sign * goal)
+
+
+def _goals(
+    labels: Labels, best: Mapping[str, Sequence[float]], target: float | None, metric: Metric
+) -> list[dict[str, Any]]:
     """The target, and that of the arms that learn where some hardly do."""
     if not best:
         return []
     if target is not None:
         return [{"target": target, "rule": "given", "labels": list(best), "left_out": []}]
+    worst = {"up": "least", "down": "greatest"}[metric.direction]
     goals = [
         {
-            "target": min(map(min, best.values())),
-            "rule": "the least of the arms' best",
+            "target": _least(list(best.values()), metric),
+            "rule": f"the {worst} of the arms' best",
             "labels": list(best),
             "left_out": [],
         }
     ]
-    gains = {label: _mean(each) - _begun(labels[label]) for label, each in best.items()}
+    gains = {label: metric.sign * (_mean(each) - _begun(labels[label])) for label, each in best.items()}
     slow = statistics.hardly_learn(gains)
     if slow:
         rest = [label for label in best if label not in slow]
-        goals.append({"target": min(min(best[label]) for label in rest), "rule": "the least of the best of the arms that learn", "labels": rest,
+        goals.append({"target": _least([best[label] for label in rest], metric), "rule": f"the {worst} of the best of the arms that learn", "labels": rest,
                       "left_out": list(slow)})  # fmt: skip
     return goals
 
 
+def _least(each: Sequence[Sequence[float]], metric: Metric) -> float:
+    """The worst score of all of them."""
+    return min((score for scores in each for score in scores), key=lambda score: metric.sign * score)
+
+
 def _begun(arms: Sequence[Arm]) -> float:
     """Where a label begins: the score of its start, or, in older campaigns, of its first round."""
-    return _mean([arm["start"]["accuracy"] if arm["start"] else arm["rounds"][0]["accuracy"] for arm in arms])
+    return _mean([arm["start"]["score"] if arm["start"] else arm["rounds"][0]["score"] for arm in arms])
 
 
-def _reference(goals: Sequence[Mapping[str, Any]], curves: Mapping[str, Mapping[int, statistics.Curve]]) -> str | None:
+def _reference(
+    goals: Sequence[Mapping[str, Any]], curves: Mapping[str, Mapping[int, statistics.Curve]], metric: Metric
+) -> str | None:
     """Whom others are compared with, if there are any: FedQuad, or else whoever is first at the last target on the mean of its seeds."""
     if len(curves) < 2:
         return None
@@ -145,7 +172,7 @@ def _reference(goals: Sequence[Mapping[str, Any]], curves: Mapping[str, Mapping[
     if ours:
         return ours[0]
     times = {
-        label: [statistics.crossing(one, goals[-1]["target"]) for one in curves[label].values()]
+        label: [_crossing(one, goals[-1]["target"], metric) for one in curves[label].values()]
         for label in goals[-1]["labels"]
     }
     reached = {label: _mean([t for t in each if t is not None]) for label, each in times.items() if None not in each}
@@ -153,11 +180,11 @@ def _reference(goals: Sequence[Mapping[str, Any]], curves: Mapping[str, Mapping[
 
 
 def _at_target(
-    goal: Mapping[str, Any], curves: Mapping[str, Mapping[int, statistics.Curve]], reference: str | None
+    goal: Mapping[str, Any], curves: Mapping[str, Mapping[int, statistics.Curve]], reference: str | None, metric: Metric
 ) -> dict[str, Any]:
     """Everybody's time to one target, and how many times sooner the reference was."""
     times = {
-        label: {seed: statistics.crossing(one, goal["target"]) for seed, one in each.items()}
+        label: {seed: _crossing(one, goal["target"], metric) for seed, one in each.items()}
         for label, each in curves.items()
     }
     rows = []
@@ -194,16 +221,16 @@ def _methods(labels: Labels, best: Mapping[str, Sequence[float]], last: int) -> 
         row = {
             "label": label,
             "seeds": [arm["seed"] for arm in arms],
-            "start_accuracy": _over([arm["start"]["accuracy"] for arm in arms if arm["start"]]),
-            "final_accuracy": _over([arm["rounds"][-1]["accuracy"] for arm in arms]),
-            "best_accuracy": _over(best[label]),
+            "start_score": _over([arm["start"]["score"] for arm in arms if arm["start"]]),
+            "final_score": _over([arm["rounds"][-1]["score"] for arm in arms]),
+            "best_score": _over(best[label]),
             "mean_wait_seconds": _over([arm["mean_wait_seconds"] for arm in arms]),
             "round_seconds": _over([_mean([r["round_seconds"] for r in arm["rounds"]]) for arm in arms]),
         }
         for cost, keys in BUDGETS.items():
             curves, budget = budgets[cost]
             reached = [statistics.value_at(one, budget) for one in curves[label]]
-            row[f"accuracy_at_{cost}"] = {"budget": budget, "over_seeds": _over(reached)}
+            row[f"score_at_{cost}"] = {"budget": budget, "over_seeds": _over(reached)}
             row[f"total_{cost}"] = _over([sum(r[key] for r in arm["rounds"] for key in keys) for arm in arms])
         until = budgets["seconds"][1]
         row["area"] = {"from": begin, "to": until, "over_seeds": _over([statistics.area(one, begin, until) for one in budgets["seconds"][0][label]])}  # fmt: skip
@@ -211,26 +238,27 @@ def _methods(labels: Labels, best: Mapping[str, Sequence[float]], last: int) -> 
     return rows
 
 
-def said(found: Mapping[str, Any]) -> list[str]:
+def said(found: Mapping[str, Any], metric: Metric = ACCURACY) -> list[str]:
     """The result in words, a sentence each."""
     if not found["targets"]:
         return ["No arm has finished a round yet."]
     lines = []
-    highest = max(found["methods"], key=lambda row: row["best_accuracy"]["mean"])
-    which = "highest" if len(found["methods"]) > 1 else "best"
-    lines.append(f"The {which} accuracy is {highest['label']}'s: {_percent(highest['best_accuracy'])}.")
+    first = max(found["methods"], key=lambda row: metric.sign * row["best_score"]["mean"])
+    which = {"up": "highest", "down": "lowest"}[metric.direction] if len(found["methods"]) > 1 else "best"
+    lines.append(f"The {which} {metric.words} is {first['label']}'s: {_told(first['best_score'], metric)}.")
     for target in found["targets"]:
         if target["left_out"]:
             lines.append(
                 f"{_list(target['left_out'])} hardly {'learns' if len(target['left_out']) == 1 else 'learn'} here: the first target is one "
                 f"that the others pass on their way, so the arms that learn are also compared at their own."
             )
-        lines += _said_of(target, found["reference"], found["methods"])
-    return [*lines, *robustness.said(found["robustness"])]
+        lines += _said_of(target, found["reference"], metric)
+    return [*lines, *robustness.said(found["robustness"], metric)]
 
 
-def _said_of(target: Mapping[str, Any], reference: str | None, methods: Sequence[Any]) -> list[str]:
-    goal = f"{100 * target['target']:.1f} % ({target['rule']})"
+def _said_of(target: Mapping[str, Any], reference: str | None, metric: Metric) -> list[str]:
+    at = metric.say(target["target"]) + metric.unit
+    goal = f"{at} ({target['rule']})"
     rows = {row["label"]: row for row in target["rows"]}
     reached = {label: row["over_seeds"]["mean"] for label, row in rows.items() if row["over_seeds"]}
     lines = []
@@ -249,7 +277,7 @@ def _said_of(target: Mapping[str, Any], reference: str | None, methods: Sequence
                 f"{label} reached {goal} with {row['reached']} of {len(row['seeds'])} seeds, so no mean is told."
             )
         elif row["speed_up"]:
-            lines.append(f"{reference} reached {100 * target['target']:.1f} % {sooner_in_words(row)}.")
+            lines.append(f"{reference} reached {at} {sooner_in_words(row)}.")
     return lines
 
 
@@ -274,12 +302,12 @@ def _over(values: Sequence[float | None]) -> dict[str, Any] | None:
     return plain(statistics.spread(known)) if known and len(known) == len(values) else None
 
 
-def _percent(found: Mapping[str, Any]) -> str:
-    shown = f"{100 * found['mean']:.1f} %"
+def _told(found: Mapping[str, Any], metric: Metric) -> str:
+    shown = metric.say(found["mean"]) + metric.unit
     return (
         shown
         if found["deviation"] is None
-        else f"{shown} (± {100 * found['deviation']:.1f} over {found['count']} seeds)"
+        else f"{shown} (± {metric.say(found['deviation'])} over {found['count']} seeds)"
     )
 
 

@@ -5,34 +5,40 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from fedquad.objective import ACCURACY, Metric
 from fedquad.rounds import adapters, comparison
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
-SCHEMA = 1
+SCHEMA = 2
 LOCKED_ROUNDS = 5  # of one depth for all, after which a method that adapts depth is said not to
 ROUND_FIGURES = (
-    "round", "accuracy", "loss", "round_seconds", "elapsed_seconds", "mean_wait_seconds", "upload_bytes", "download_bytes",
+    "round", "score", "loss", "round_seconds", "elapsed_seconds", "mean_wait_seconds", "upload_bytes", "download_bytes",
     "energy_joules", "memory_violations", "participants", "failures", "mean_depth", "mean_quantized",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """How good the merged model is: tables use `accuracy` (test split), the best round is chosen by `validation_accuracy`."""
+    """How good the merged model is: tables use `score` (test split), the best round is chosen by `validation_score`."""
 
-    accuracy: float
+    score: float  # by the metric the campaign is judged by
     loss: float | None  # None when it is not finite
-    validation_accuracy: float
+    validation_score: float
     validation_loss: float | None
-    f1: float | None = None
-    spread: float | None = None  # of the devices' accuracies about their mean, where devices score
+    spread: float | None = None  # of the devices' scores about their mean, where devices score
+    metrics: Mapping[str, float] = field(default_factory=dict)  # by name, that one among them
+    validation_metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def named(self) -> dict[str, float]:
+        """Every metric of both splits by its name in a line of rounds.jsonl."""
+        return {**self.metrics, **{f"validation_{name}": value for name, value in self.validation_metrics.items()}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +47,7 @@ class RoundFacts:
 
     round: int
     attempt: int
-    accuracy: float
-    loss: float | None
-    validation_accuracy: float
-    validation_loss: float | None
-    f1: float | None
-    spread: float | None = None
+    scores: Scores
     train_loss: float | None
     round_seconds: float
     elapsed_seconds: float
@@ -75,8 +76,15 @@ class RoundFacts:
     wall_round_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """A line; `spread` is in it where devices score."""
-        return {key: value for key, value in asdict(self).items() if key != "spread" or value is not None}
+        """A flat line; each metric goes by its name, and `spread` is in it where devices score."""
+        line = asdict(self)
+        scores, known = line.pop("scores"), {"round": line.pop("round"), "attempt": line.pop("attempt")}
+        known |= {
+            key: value
+            for key, value in scores.items()
+            if key not in ("metrics", "validation_metrics") and (key, value) != ("spread", None)
+        }
+        return known | self.scores.named() | line
 
 
 def state_digest(state: ServerState) -> str:
@@ -108,12 +116,7 @@ def round_facts(
     return RoundFacts(
         round=plan.round,
         attempt=plan.attempt,
-        accuracy=scores.accuracy,
-        loss=scores.loss,
-        validation_accuracy=scores.validation_accuracy,
-        validation_loss=scores.validation_loss,
-        f1=scores.f1,
-        spread=scores.spread,
+        scores=scores,
         train_loss=float(np.mean(losses)) if losses else None,
         round_seconds=outcome.timing.round_seconds,
         elapsed_seconds=outcome.state.clock_seconds,
@@ -189,9 +192,12 @@ def arm_summary(
     rounds: Sequence[Mapping[str, Any]],
     start: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
+    metric: Metric = ACCURACY,
+    metrics: Sequence[str] = (ACCURACY.name,),
 ) -> dict[str, Any]:
     """An arm's part of summary.json, from its rounds as stored; the target's figures are added by `summary`."""
-    accuracies = [r["accuracy"] for r in rounds]
+    scores = [r["score"] for r in rounds]
+    accuracies = [r["accuracy"] for r in rounds if "accuracy" in r]
     return {
         "label": label,
         "method": method,
@@ -199,9 +205,14 @@ def arm_summary(
         "seed": seed,
         "start": start,  # what all arms of the seed begin with; None in campaigns older than this
         "digests": dict(digests or {}),
-        "rounds": [{key: r[key] for key in ROUND_FIGURES} for r in rounds],
-        "best_accuracy": max(accuracies, default=None),
-        "final_accuracy": accuracies[-1] if accuracies else None,
+        "rounds": [{key: r[key] for key in (*ROUND_FIGURES, *(name for name in metrics if name in r))} for r in rounds],
+        "best_score": metric.best(scores),
+        "final_score": scores[-1] if scores else None,
+        **(
+            {"best_accuracy": max(accuracies, default=None), "final_accuracy": accuracies[-1] if accuracies else None}
+            if ACCURACY.name in metrics
+            else {}
+        ),
         "seconds_to_target": None,
         "rounds_to_target": None,
         "mean_wait_seconds": float(np.mean([r["mean_wait_seconds"] for r in rounds])) if rounds else None,
@@ -211,16 +222,23 @@ def arm_summary(
 
 
 def summary(
-    campaign: str, arms: Sequence[Mapping[str, Any]], target: float | None, digests: Mapping[str, str], **more: Any
+    campaign: str,
+    arms: Sequence[Mapping[str, Any]],
+    target: float | None,
+    digests: Mapping[str, str],
+    metric: Metric = ACCURACY,
+    **more: Any,
 ) -> dict[str, Any]:
-    """summary.json: every arm against the target, which is, unless set, the lowest of the arms' best accuracies."""
-    found = comparison.of_one_campaign(arms, target)
+    """summary.json: every arm against the target, which is, unless set, the least of the arms' best scores."""
+    found = comparison.of_one_campaign(arms, target, metric)
     goal = found["targets"][0]["target"] if found["targets"] else target
-    reached = comparison.at_target(arms, goal)
+    reached = comparison.at_target(arms, goal, metric=metric)
     return {
         "schema": SCHEMA,
         "campaign": campaign,
-        "target_accuracy": goal,
+        "metric": metric.to_json(),
+        "target": goal,
+        **({"target_accuracy": goal} if metric.name == ACCURACY.name else {}),
         "digests": dict(digests),
         "arms": reached,
         "speedups": speedups(reached) if found["targets"] else {},

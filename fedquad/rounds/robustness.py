@@ -1,13 +1,14 @@
-"""What failures cost: how much of what was asked for was lost, and how much accuracy with it, method by method.
+"""What failures cost: how much of what was asked for was lost, and how much of the score with it, method by method.
 
 A label of several campaigns (`clean/fedquad`, `faulty/fedquad`) is set beside the label of the same method that lost least, seed by seed. The
-difference is theirs in final accuracy, and its interval holds 95 of 100 means of seeds drawn again, as a speed-up's does.
+difference is theirs in final score, and its interval holds 95 of 100 means of seeds drawn again, as a speed-up's does.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fedquad.objective import ACCURACY, Metric
 from fedquad.rounds import statistics
 
 Labels = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -35,21 +36,22 @@ def robustness(labels: Labels) -> list[dict[str, Any]]:
     return rows
 
 
-def said(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def said(rows: Sequence[Mapping[str, Any]], metric: Metric = ACCURACY) -> list[str]:
     """A sentence for every label that has one of fewer losses beside it."""
     lines = []
     for row in rows:
         if (found := row["difference"]) is None:
             continue
-        points, way = 100 * abs(found["mean"]), "below" if found["mean"] < 0 else "above"
+        way = "below" if found["mean"] < 0 else "above"
+        apart = f"{metric.scale * abs(found['mean']):.4g} {'points' if metric.is_share else metric.words}"
         held = (
             "on one seed, which says nothing of chance"
             if found["low"] is None
-            else f"{100 * found['low']:.1f} to {100 * found['high']:.1f} over {found['count']} seeds"
+            else f"{metric.scale * found['low']:.4g} to {metric.scale * found['high']:.4g} over {found['count']} seeds"
             + (": the two cannot be told apart" if found["low"] <= 0 <= found["high"] else "")
         )
         lines.append(
-            f"With {100 * row['lost_share']:.1f} % of its updates lost, {row['label']} ended {points:.1f} points {way} {row['beside']} ({held})."
+            f"With {100 * row['lost_share']:.1f} % of its updates lost, {row['label']} ended {apart} {way} {row['beside']} ({held})."
         )
     return lines
 
@@ -61,7 +63,7 @@ def _share(arms: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _difference(ours: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Our final accuracy less theirs, over the seeds that both have."""
-    theirs = {arm["seed"]: arm["final_accuracy"] for arm in others}
-    found = [arm["final_accuracy"] - theirs[arm["seed"]] for arm in ours if arm["seed"] in theirs]
+    """Our final score less theirs, over the seeds that both have."""
+    theirs = {arm["seed"]: arm["final_score"] for arm in others}
+    found = [arm["final_score"] - theirs[arm["seed"]] for arm in ours if arm["seed"] in theirs]
     return asdict(statistics.spread(found)) if found else None

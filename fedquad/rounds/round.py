@@ -126,6 +126,8 @@ def plan_round(
     """Let the method plan, check that the plan keeps its contract, and price every assignment."""
     number, own = state.round + 1, pace.in_own_seconds(statuses, state.pace)
     assignments = tuple(strategy.plan(state, own, world, rng.stream(seed, attempt, number, "plan")))
+    if not world.cost.head_bytes:  # a frozen head: whoever trains no layer has nothing to learn, and sits out
+        assignments = tuple(a for a in assignments if a.trained)
     check_plan(assignments, statuses, world)
     estimates = tuple(cost.estimate(a, world.cost, own[a.device]) for a in assignments)
     over = _over_memory(zip(assignments, estimates), statuses)

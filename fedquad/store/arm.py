@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fedquad.errors import StoreError
+from fedquad.objective import Metric, metric_of
 from fedquad.store import files, manifest
 from fedquad.store.manifest import SCHEMA
 from fedquad.store.progress import Progress
@@ -39,10 +40,11 @@ IDENTITY = (
 )  # causes first: what differs is told by its first
 OLD_SHAPE = {"digests": {str: str}, "environment": dict, "failure": str}
 SHAPE = {**OLD_SHAPE, "schema": int, "label": str, "method": str, "params": dict, "seed": int, "inputs": {str: str}}
-START_SHAPE = {"score": float, "accuracy": float, "loss": (float, None)}
+START_SHAPE = {"score": float, "loss": (float, None)}
+METRIC_SHAPE = {"name": str, "direction": str, "is_share": bool}
 LATER = ("prices",)  # digests that older arms were begun without; those go on without
 TRACKING_SHAPE = {"uri": str, "key": str, "start_ms": int, "run_id": str, "sent_rounds": int, "status": str,
-                  "best_accuracy": float, "supersedes": [str]}  # fmt: skip
+                  "supersedes": [str]}  # fmt: skip
 NUMBERED_LINE = re.compile(rb'(?m)^\{"round": (\d{1,9}),')
 
 
@@ -82,11 +84,19 @@ class ArmFolder:
         document = files.sealed(document, SHAPE, path)
         if "start" in document:
             typed(document["start"], START_SHAPE, path)
+        if "metric" in document:
+            typed(
+                {key: document[key] for key in ("metric", "metrics")}, {"metric": METRIC_SHAPE, "metrics": [str]}, path
+            )
         if document["schema"] != SCHEMA:
             raise StoreError(
                 f"{path} is of schema {document['schema']}, and this version reads {SCHEMA}; use the version that wrote it"
             )
         return document
+
+    def metric(self) -> Metric:
+        """What it is judged by."""
+        return metric_of(self.description())
 
     def describe(self, document: Mapping[str, Any]) -> None:
         files.write_sealed(self.path / "arm.json", document, indent=1)
@@ -143,7 +153,8 @@ class ArmFolder:
 
     def _old_rounds(self) -> list[dict[str, Any]]:
         """What the first schema kept of its history: lines."""
-        lines = [typed(facts, manifest.FACTS, self.lines_path) for facts in files.read_lines(self.lines_path)]
+        known = (manifest.upgraded(facts) for facts in files.read_lines(self.lines_path))
+        lines = [typed(facts, manifest.FACTS, self.lines_path) for facts in known]
         if [facts["round"] for facts in lines] != list(range(1, len(lines) + 1)):
             raise StoreError(f"{self.lines_path} does not hold each of its rounds once and in order")
         return lines
@@ -157,7 +168,7 @@ class ArmFolder:
 
     def progress(self) -> Progress:
         """How far the arm is, read from its whole history."""
-        found = Progress()
+        found = Progress(metric=self.metric())
         for facts in self.rounds():
             found.add(facts)
         return found
@@ -192,7 +203,7 @@ class ArmFolder:
         if not self.is_current():
             return self.progress()
         kept = set(manifest.numbers(self.state_path, "safetensors"))
-        found, last = Progress(), self.last_number()
+        found, last = Progress(metric=self.metric()), self.last_number()
         for document in self.manifests():
             found.add(document["facts"], document[files.SEAL])
             if document["round"] in kept or document["round"] == last:
@@ -216,7 +227,8 @@ class ArmFolder:
     def tracking(self) -> dict[str, Any]:
         """How far MLflow has got, as tasks/track.py wrote it; nothing when that is not there or not whole."""
         try:
-            return files.read_sealed(self.path / "tracking.json", TRACKING_SHAPE)
+            known = files.read_sealed(self.path / "tracking.json", TRACKING_SHAPE)
+            return {"best_score": known.get("best_accuracy", 0.0), **known}
         except StoreError:
             return {}
 
@@ -238,7 +250,7 @@ class OpenArm:
     def __init__(self, folder: ArmFolder) -> None:
         self.folder = folder
         self.path, self.spool_path = folder.path, folder.spool_path
-        self.progress = Progress(head=identity(folder.description()))
+        self.progress = Progress(head=identity(folder.description()), metric=folder.metric())
         lines = hashlib.sha256()
         for document in folder.manifests():
             self.progress.add(document["facts"], document[files.SEAL])

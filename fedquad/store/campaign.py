@@ -6,7 +6,6 @@ $FEDQUAD_HOME (default ./runs)
     spec.yaml  summary.json  lock  arms/LABEL-sSEED/
 """
 
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
+from fedquad.objective import ACCURACY, Metric, metric_of
 from fedquad.rounds import facts
 from fedquad.spec import NAME, NAMED, CampaignSpec, require
 from fedquad.spec_text import SPEC_BYTES, differences, plain, read_yaml, write_yaml
@@ -30,7 +30,6 @@ SPEC_SHAPE: dict[str, Any] = {
     "seeds": [int],
     "rounds": int,
     "stop": str,
-    "target_accuracy": (float, None),
     "model": {"name": str},
     "data": {"name": str},
     "cost": {"priced_as": str},
@@ -90,19 +89,32 @@ class CampaignFolder:
         arms: list[dict[str, Any]] = []
         digests: dict[str, str] = {}
         environment: dict[str, Any] = {}
+        metric = ACCURACY
         for label, method, params, seed in planned_arms(spec):
             folder = self.arm(label, seed)
             about, rounds = folder.description(), known[label, seed]
             folder.refuse_lost(len(rounds))
             digests.update(about.get("digests", {}))
             environment = about.get("environment", environment)
-            arm = facts.arm_summary(label, method, params, seed, rounds, about.get("start"), about.get("digests"))
+            metric = metric_of(about) if about else metric
+            arm = facts.arm_summary(
+                label,
+                method,
+                params,
+                seed,
+                rounds,
+                about.get("start"),
+                about.get("digests"),
+                metric,
+                about.get("metrics", (metric.name,)),
+            )
             arms.append({**arm, "failure": about.get("failure", "")})
         return facts.summary(
             self.name,
             arms,
-            spec["target_accuracy"],
+            goal(spec),
             digests,
+            metric,
             priced_as=spec["cost"]["priced_as"],
             environment=environment,
         )
@@ -127,8 +139,8 @@ class CampaignFolder:
         spec = self._own_spec()
         known = {arm.path: arm.check() for arm in self.arms()}
         planned = [self.arm(label, seed) for label, _, _, seed in planned_arms(spec)]
-        done = [known.get(arm.path, Progress()) for arm in planned]
-        if all(is_finished(one, spec["rounds"], spec["stop"], spec["target_accuracy"]) for one in done):
+        done = [known.get(arm.path, Progress(metric=arm.metric())) for arm in planned]
+        if all(is_finished(one, spec["rounds"], spec["stop"], goal(spec)) for one in done):
             return not any(arm.is_current() and exports.stale(arm.path, one) for arm, one in zip(planned, done))
         for arm in planned:
             arm.refuse_old(arm.description())
@@ -151,9 +163,10 @@ class CampaignFolder:
         if lock.is_held(self.path / "lock"):
             return "running"
         spec = self.stored_spec()
-        arms = (summary or self.summarise())["arms"]
-        target = spec["target_accuracy"]
-        if all(is_finished(_progress(arm), spec["rounds"], spec["stop"], target) for arm in arms):
+        summary = summary or self.summarise()
+        arms = summary["arms"]
+        target, metric = goal(spec), metric_of(summary)
+        if all(is_finished(_progress(arm, metric), spec["rounds"], spec["stop"], target) for arm in arms):
             return "finished"
         return "failed" if any(arm["failure"] for arm in arms) else "stopped"
 
@@ -206,10 +219,15 @@ class CampaignFolder:
         return aside
 
 
-def _progress(arm: Mapping[str, Any]) -> Progress:
+def goal(spec: Mapping[str, Any]) -> float | None:
+    """The target of a plain spec, by either of its names."""
+    found = spec.get("target")
+    return spec.get("target_accuracy") if found is None else found
+
+
+def _progress(arm: Mapping[str, Any], metric: Metric) -> Progress:
     """How far an arm of a summary is."""
-    best = arm["best_accuracy"]
-    return Progress(last_round=len(arm["rounds"]), best_accuracy=-math.inf if best is None else best)
+    return Progress(last_round=len(arm["rounds"]), best_score=arm["best_score"], metric=metric)
 
 
 def planned_arms(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], int]]:

@@ -19,7 +19,7 @@ from fedquad.errors import StoreError
 from fedquad.rounds import adapters
 from fedquad.rounds.facts import ROUND_FIGURES
 from fedquad.store import files
-from fedquad.store.shape import NUMBER
+from fedquad.store.shape import NUMBER, typed
 from fedquad.types import ServerState
 
 SCHEMA = 2  # of an arm: what its states mean and how they are written
@@ -27,8 +27,8 @@ NAME = re.compile(r"round-(\d{4,})\.(json|safetensors)")
 FACTS: dict[str, Any] = {
     **dict.fromkeys(ROUND_FIGURES, NUMBER),
     "round": int,
-    "accuracy": float,
-    "validation_accuracy": float,
+    "score": float,
+    "validation_score": float,
     "elapsed_seconds": float,
     "mean_wait_seconds": float,
     "state_digest": str,
@@ -77,7 +77,9 @@ def write(folder: Path, state: ServerState, facts: Mapping[str, Any], before: st
 def read(folder: Path, number: int, before: str | None = None) -> dict[str, Any]:
     """One round's manifest; with `before`, refused unless it follows that one."""
     path = path_of(folder, number)
-    document = files.read_sealed(path, SHAPE)
+    document = files.read_sealed(path, {**SHAPE, "facts": dict})
+    document["facts"] = upgraded(document["facts"])
+    typed(document, SHAPE, path)
     if document["schema"] != SCHEMA or not number == document["round"] == document["facts"]["round"]:
         raise StoreError(
             f"{path} is of round {document['round']}, schema {document['schema']}; put the right file back"
@@ -87,6 +89,13 @@ def read(folder: Path, number: int, before: str | None = None) -> dict[str, Any]
             f"{path} does not follow what is before it: it follows {document['before'][:12]}, and {before[:12]} is there"
         )
     return document
+
+
+def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts from before there were metrics, as they are now: what was accuracy is the score."""
+    if "score" in facts or not {"accuracy", "validation_accuracy"} <= set(facts):
+        return facts
+    return {**facts, "score": facts["accuracy"], "validation_score": facts["validation_accuracy"]}
 
 
 def state(folder: Path, manifest: Mapping[str, Any]) -> ServerState:

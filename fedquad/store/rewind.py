@@ -46,5 +46,5 @@ def _supersede(arm: ArmFolder) -> None:
     cursor = arm.tracking()
     if cursor:
         old = [*cursor["supersedes"], *filter(None, [cursor["run_id"]])]
-        fresh = {"run_id": "", "key": "", "sent_rounds": 0, "status": "RUNNING", "best_accuracy": 0.0}
+        fresh = {"run_id": "", "key": "", "sent_rounds": 0, "status": "RUNNING", "best_score": 0.0}
         files.write_sealed(arm.path / "tracking.json", {**cursor, **fresh, "supersedes": old})

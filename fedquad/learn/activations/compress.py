@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from fedquad_kernels.backend import is_on_triton
 from torch import nn
+from transformers import activations
 
 from fedquad.learn.activations.accounting import SavedBytes
 from fedquad.learn.activations.bias import find_attention, with_shared_bias
@@ -30,6 +31,7 @@ from fedquad.learn.layers import find_layers
 from fedquad.spec import Coverage
 
 Method = Callable[..., Any]
+SILU = (nn.SiLU, activations.SiLUActivation) if hasattr(activations, "SiLUActivation") else (nn.SiLU,)
 DISENTANGLED = "disentangled_attention_bias"  # DeBERTa's, v1 and v2
 
 
@@ -94,6 +96,8 @@ class Compression:
                 self._swaps.replace(module, "forward", partial(self._coded, module))
             elif type(module) is nn.LayerNorm:
                 self._swaps.replace(module, "forward", partial(self._noted, module))
+            elif type(module) in SILU:
+                self._swaps.replace(module, "forward", self._silu)
             elif hasattr(module, DISENTANGLED):
                 self._swaps.replace(module, DISENTANGLED, self._watched)
 
@@ -145,6 +149,16 @@ class Compression:
             y = forward(x)
             if self.recorder is not None:
                 self.recorder.note_norm(module, x, y)
+            return y
+
+        return noted
+
+    def _silu(self, forward: Method) -> Method:
+        @wraps(forward)
+        def noted(x: torch.Tensor) -> Any:
+            y = forward(x)
+            if self.recorder is not None:
+                self.recorder.note_silu(x, y)
             return y
 
         return noted

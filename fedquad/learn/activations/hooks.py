@@ -18,6 +18,7 @@ from torch import nn
 from fedquad.learn.activations.accounting import SavedBytes, hold_address
 from fedquad.learn.activations.paper import PaperOperators
 from fedquad.learn.activations.payloads import (
+    Activated,
     Bits,
     Block,
     Exact,
@@ -47,6 +48,7 @@ class Recorder:
         self.slab = LayerSlab() if is_deferred else None
         self.memo: dict[Key, tuple[object, Payload]] = {}
         self.norms: Norms = {}
+        self.activated: dict[Key, tuple[object, ref[Payload], torch.Size]] = {}  # outputs of SiLU
         self.is_covered = shared.coverage == "full"
         self.gathered: int | None = None
         self.ours: set[int] = set()
@@ -63,7 +65,7 @@ class Recorder:
             if self.slab is not None:
                 self.slab.close()
         finally:
-            self.memo = {}  # the graph holds the hooks, and with them this recorder
+            self.memo, self.activated = {}, {}  # the graph holds the hooks, and with them this recorder
         self.shared.norms = self.norms
         self.saved = SavedBytes(
             kept_bytes=self.shared.kept.bytes - kept, uncompressed_bytes=self.shared.plain.bytes - plain
@@ -90,7 +92,7 @@ class Recorder:
         return View(payload, t.shape, t.stride(), int(t.storage_offset() - run.storage_offset()))
 
     def _new_payload(self, t: torch.Tensor, run: torch.Tensor, key: Key) -> Payload | None:
-        payload: Payload | None = self._normalized(key)
+        payload: Payload | None = self._normalized(key) or self._activated(key)
         if payload is None:
             is_open = t.dtype == torch.bool or t.requires_grad or key[0] == self.input
             if not is_open or is_weight(t) or (t.dtype == torch.bool and self.shared.coverage == "paper"):
@@ -134,6 +136,19 @@ class Recorder:
         """Take note that codes are about to be saved in place of GELU's input."""
         self.shared.plain.charge(x)
         self.ours.add(code.untyped_storage()._cdata)
+
+    def note_silu(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Take note that SiLU's output can be had from its input, if that was saved compressed."""
+        if not (y.numel() and x.is_contiguous() and y.is_contiguous()):
+            return
+        source = self.memo.get(key_of(x))
+        if source is not None and isinstance(source[1], Block | LateBlock):
+            self.activated[key_of(y)] = hold_address(y), ref(source[1]), x.shape
+
+    def _activated(self, key: Key) -> Payload | None:
+        found = self.activated.get(key)
+        source = found[1]() if found else None
+        return Activated(source, found[2]) if found and source is not None else None
 
     def note_norm(self, norm: nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> None:
         """Take note that a LayerNorm's output can be had from its input, if that was saved compressed."""

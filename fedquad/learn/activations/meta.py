@@ -13,7 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class CudaOperators(TorchFunctionMode):
-    """Run dropout and SDPA as CUDA would."""
+    """Run dropout and SDPA as CUDA would; on the meta device nobody can see whether a batch is padded, so that it is told."""
+
+    def __init__(self, is_padded: bool = True) -> None:
+        super().__init__()
+        self.is_padded = is_padded
 
     def __torch_function__(
         self,
@@ -27,7 +31,7 @@ class CudaOperators(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return _efficient_attention(*args, **(kwargs or {}))
         if func is torch.Tensor.all and args[0].is_meta:
-            return False  # transformers asks whether nothing is padded, and a meta tensor has no data: it is
+            return not self.is_padded  # transformers asks whether nothing is padded, or packed
         return func(*args, **(kwargs or {}))
 
 

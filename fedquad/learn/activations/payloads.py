@@ -127,6 +127,24 @@ class Repeated:
         return base.repeat(self.times, *[1] * (base.dim() - 1))
 
 
+class Activated:
+    """SiLU's output, computed again from its input, which its own backward keeps in INT8 anyway.
+
+    A gated MLP saves three tensors of its width: SiLU's input, its output, and the other branch that it is multiplied by.
+    """
+
+    kept_bytes = 0
+
+    def __init__(self, source: Payload, shape: torch.Size) -> None:
+        self.source, self.shape = source, shape
+
+    def claim(self) -> None:
+        self.source.claim()
+
+    def restore(self) -> torch.Tensor:
+        return F.silu(self.source.restore().view(self.shape))
+
+
 class Normalized:
     """A LayerNorm's output, computed again from its input, which its own backward keeps in INT8 anyway.
 
