@@ -16,8 +16,8 @@ def arm(label: str, best: float | None, **more: Any) -> dict[str, Any]:
         "label": label,
         "seed": 0,
         "rounds": [{}, {}],
-        "best_accuracy": best,
-        "final_accuracy": best,
+        "best_score": best,
+        "final_score": best,
         "seconds_to_target": 1234.56,
         "mean_wait_seconds": 5.0,
         "failure": "",
@@ -28,11 +28,11 @@ def arm(label: str, best: float | None, **more: Any) -> dict[str, Any]:
 def test_the_best_arm_is_first_and_every_row_has_every_column() -> None:
     arms = [arm("fedlora", 0.7), arm("fedquad", 0.75), arm("mine", None, failure="a|b\nc", seconds_to_target=None)]
     said = {"said": ["fedquad is first"]}
-    text = results.table({"campaign": "x", "target_accuracy": 0.7, "arms": arms, "comparison": said})
+    text = results.table({"campaign": "x", "target": 0.7, "arms": arms, "comparison": said})
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| fedquad", "| fedlora", "| mine"]
     assert {row.replace("\\|", "").count("|") for row in rows} == {len(results.COLUMNS) + 1}
-    assert "75.00 %" in rows[2]
+    assert "75.0 %" in rows[2]
     assert "1,234.6 s" in rows[2]
     assert "- fedquad is first" in text
 

@@ -111,7 +111,7 @@ def arm(
     begun = None if start is None else {"score": start, "accuracy": start, "loss": 1.0}
     known = {"split": f"a{seed}", "trace": "b", "adapter": "c", "backbone": "d", "prices": "e", **digests}
     return {"label": label, "seed": seed, "start": begun, "rounds": rounds, "mean_wait_seconds": 1.0, "digests": known,
-            "final_accuracy": scores[-1] if scores else None}  # fmt: skip
+            "final_score": scores[-1] if scores else None}  # fmt: skip
 
 
 def test_the_target_is_the_least_of_the_methods_best_and_everyone_s_time_to_it_is_interpolated() -> None:
