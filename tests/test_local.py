@@ -49,6 +49,9 @@ def test_too_few_folders_are_counted_and_named(source: Path, tmp_path: Path) -> 
     with pytest.raises(SpecError, match=r"1 devices of jetson-orin-nano, but .* holds 0 folders"):
         local.folders(str(source), {"jetson-orin-nano": 1})
     assert local.folders(str(source), {"jetson-orin-nano": 0}) == ()
+    for board in ("../..", "/etc", "jetson-tx2/a-small", ""):
+        with pytest.raises(SpecError, match="fleet.boards names"):
+            local.folders(str(source), {board: 1})
 
 
 def test_a_device_encodes_bit_for_bit_what_the_simulated_fleet_has_of_it(

@@ -27,7 +27,7 @@ from fedquad.learn import tokens
 from fedquad.learn.corpus import as_text, corpus_files, files_of, labelled_elsewhere, natural, read_file
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.learn.tokens import Encoded
-from fedquad.spec import DataSpec, ModelSpec
+from fedquad.spec import NAME, NAMED, DataSpec, ModelSpec
 from fedquad.types import Ints
 
 Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
@@ -42,6 +42,8 @@ def folders(source: str, boards: Mapping[str, int], elsewhere: Collection[str] =
     """Each device's folder below `source`, in the order of the fleet; empty for devices whose board is `elsewhere`."""
     found: list[str] = []
     for board, count in boards.items():
+        if not NAME.fullmatch(board):  # it becomes a part of a path before it is looked for among the boards
+            raise SpecError(f"fleet.boards names {quoted(board)}, but {NAMED}")
         found += (
             [""] * count if board in elsewhere else _folders_of(Path(source).expanduser() / "devices" / board, count)
         )
