@@ -17,12 +17,13 @@ from fedquad.rounds.facts import RoundFacts
 from tasks.session import Arm
 
 SILENT: ContextVar[bool] = ContextVar("fedquad_no_events", default=False)
-FIGURES = ("round", "accuracy", "loss", "round_seconds", "elapsed_seconds", "participants", "failures", "state_digest")
+FIGURES = ("round", "score", "loss", "round_seconds", "elapsed_seconds", "participants", "failures", "state_digest")
 
 
 def round_committed(arm: Arm, facts: RoundFacts) -> None:
     """Tell of a round, and of each device of a work pool that was lost in it."""
-    emit("round.committed", arm, {key: getattr(facts, key) for key in FIGURES})
+    line = facts.to_json()
+    emit("round.committed", arm, {**{key: line[key] for key in FIGURES}, **facts.scores.named()})
     if not arm.spec.fleet.pools:  # devices that are drawn are lost by the draw, a hundred a round
         return
     for row in facts.assignments:
