@@ -132,8 +132,8 @@ def _run(folder: Any, spec: Any, as_json: bool) -> None:
             summary = launch.run(spec, folder.name, listener=listener)
         except ArmFailedError as error:  # the other arms are complete: show them, then end with its exit code
             summary, failure = folder.summarise(), error
-    duration.learn(folder, spec)
     _close(folder, summary, as_json)
+    duration.learn(folder, spec)
     if failure is not None:
         raise failure
 

@@ -1,7 +1,7 @@
 """How long a campaign takes on a machine whose speed is known: its floating-point work over what the machine gets done in a second.
 
-The work counts what is trained, at three quarters of the depth at most, and what is scored. It is the work of the model that is trained, whatever the
-fleet is priced as. What a machine gets done is read off the last campaign that it ran, so that all that is not arithmetic is in it.
+The work counts what is trained, at six tenths of the layers, and what is scored. It is the work of the model that is trained, whatever the fleet is
+priced as. What a machine gets done is read off the last campaign that it ran, so that all that is not arithmetic is in it.
 """
 
 from collections.abc import Mapping
