@@ -43,11 +43,12 @@ def said(rows: Sequence[Mapping[str, Any]], metric: Metric = ACCURACY) -> list[s
         if (found := row["difference"]) is None:
             continue
         way = "below" if found["mean"] < 0 else "above"
-        apart = f"{metric.scale * abs(found['mean']):.4g} {'points' if metric.is_share else metric.words}"
+        form = ".1f" if metric.is_share else ".4g"
+        apart = f"{metric.scale * abs(found['mean']):{form}} {'points' if metric.is_share else metric.words}"
         held = (
             "on one seed, which says nothing of chance"
             if found["low"] is None
-            else f"{metric.scale * found['low']:.4g} to {metric.scale * found['high']:.4g} over {found['count']} seeds"
+            else f"{metric.scale * found['low']:{form}} to {metric.scale * found['high']:{form}} over {found['count']} seeds"
             + (": the two cannot be told apart" if found["low"] <= 0 <= found["high"] else "")
         )
         lines.append(
