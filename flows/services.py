@@ -32,7 +32,7 @@ from flows.guard import answers, is_loopback
 from flows.settings import QUIET
 
 USER = "fedquad"
-PATIENCE_SECONDS = 220.0  # it takes 15 on an idle machine; a process that has died is noticed at once
+PATIENCE_SECONDS = 600.0  # it takes 15 on an idle machine; a process that has died is noticed at once
 GRACE_SECONDS = {
     "worker": 20.0,
     "prefect": 5.0,

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from real_campaigns import PASSWORDS, TINY, api, environment, fedquad, flow_runs, summary
+from real_campaigns import PASSWORDS, PROGRAM, TINY, api, environment, fedquad, flow_runs, summary
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -23,7 +23,7 @@ from fedquad.store.servers import Servers, read_servers
 from flows.invite import invite
 from flows.server import free_port
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(700)]
 CHOSEN = {
     "preset": "quickstart",
     "name": "from-the-form",
@@ -86,7 +86,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     env = environment(home)
     ports = ["--port", str(free_port()), "--mlflow-port", str(free_port())]
     try:
-        started = fedquad("up", "--json", *ports, env=env, cwd=folder)
+        command = [PROGRAM, "up", "--json", *ports]
+        started = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=600)
         assert started.returncode == 0, started.stderr
         servers = read_servers(home / "credentials.json")
         assert servers is not None
