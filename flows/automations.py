@@ -37,7 +37,7 @@ def zombies(within: timedelta = SILENT_FOR) -> AutomationCore:
             ChangeFlowRunState(
                 name=None,
                 state=StateType.CRASHED,
-                force=False,
+                force=False,  # so that a run that has ended stays as it is: triggers miss ends now and then
                 message="its heartbeat stopped: its process is gone, or its machine",
             )
         ],

@@ -61,3 +61,5 @@ def test_the_example_and_our_automation_are_ones_that_prefect_takes() -> None:
     ours = automations.zombies()
     assert isinstance(ours.trigger, EventTrigger)
     assert ours.trigger.expect > automations.ENDS
+    (action,) = ours.actions
+    assert action.force is False  # it also fires for runs that have ended, where the end's event was missed
