@@ -15,26 +15,25 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fedquad.errors import FedquadError, ServiceError, SpecError, quoted
 from fedquad.spec import NAME, NAMED
 from fedquad.store.servers import Servers, read_servers, write_servers
+from tasks.exchange_url import EXPERIMENT
 
-EXPERIMENT = "fedquad-exchange"
 PERMISSION = "EDIT"  # fetch and send; removing is the server's
 
 
-def invite(ours: Servers, name: str, server: str, out: Path) -> str:
-    """Make the user, or give the one there is a new password, and write the device's file; returns the experiment's number."""
+def invite(ours: Servers, name: str, server: str, out: Path) -> None:
+    """Make the user, or give the one there is a new password, and write the device's file."""
     if not NAME.fullmatch(name):
         raise SpecError(f"a device cannot be named {quoted(name)}: {NAMED}")
-    experiment, password = _experiment(ours), secrets.token_urlsafe(24)
+    password = secrets.token_urlsafe(24)
     try:
         _ask(ours, "POST", "2.0/mlflow/users/create", {"username": name, "password": password})
     except ServiceError:  # it exists
         _ask(ours, "PATCH", "2.0/mlflow/users/update-password", {"username": name, "password": password})
-    grant = {"username": name, "resource_type": "experiment", "resource_id": experiment, "permission": PERMISSION}
+    grant = {"username": name, "resource_type": "experiment", "resource_id": EXPERIMENT, "permission": PERMISSION}
     _ask(ours, "POST", "3.0/mlflow/users/permissions/grant", grant)
     address = server.rstrip("/")
     write_servers(
@@ -47,16 +46,6 @@ def invite(ours: Servers, name: str, server: str, out: Path) -> str:
         ),
         out,
     )
-    return experiment
-
-
-def _experiment(ours: Servers) -> str:
-    """The number of the experiment that adapters are exchanged in, made by whoever comes first."""
-    try:
-        found = _ask(ours, "GET", f"2.0/mlflow/experiments/get-by-name?experiment_name={quote(EXPERIMENT)}")
-        return str(found["experiment"]["experiment_id"])
-    except ServiceError:
-        return str(_ask(ours, "POST", "2.0/mlflow/experiments/create", {"name": EXPERIMENT})["experiment_id"])
 
 
 def _ask(ours: Servers, method: str, path: str, body: Any = None) -> Any:
@@ -92,11 +81,11 @@ def main() -> int:
                 "there are no credentials.json of a server here; `fedquad up` makes one, docs/server.md says how to write one"
             )
         out = asked.out or Path(f"{asked.name}.json")
-        experiment = invite(ours, asked.name, asked.server, out)
+        invite(ours, asked.name, asked.server, out)
     except FedquadError as error:
         print(f"fedquad: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{out}: copy it to the board as credentials.json, mode 600; adapters go through experiment {experiment}")
+    print(f"{out}: copy it to the board, mode 600, for `fedquad device serve --credentials`")
     return 0
 
 

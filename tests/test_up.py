@@ -22,6 +22,7 @@ from fedquad.store import processes
 from fedquad.store.servers import Servers, read_servers
 from flows.invite import invite
 from flows.server import free_port
+from tasks.exchange_url import EXPERIMENT
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(700)]
 CHOSEN = {
@@ -247,22 +248,23 @@ def code(url: str, method: str, pair: str = "") -> int:
 
 def test_a_device_of_its_own_name_sees_the_exchange_and_nothing_else_of_mlflow(running: Running) -> None:
     path = running.home.parent / "agx-07.json"
-    experiment = invite(running.servers, "agx-07", running.servers.mlflow_url, path)
-    assert invite(running.servers, "agx-07", running.servers.mlflow_url, path) == experiment  # a new password
+    for _ in range(2):  # the second time it gets a new password
+        invite(running.servers, "agx-07", running.servers.mlflow_url, path)
+    other = running.mlflow("/api/2.0/mlflow/experiments/create", {"name": "others"})["experiment_id"]
     device = read_servers(path)
     assert device is not None
     assert (device.mlflow_user, device.prefect_auth) == ("agx-07", running.servers.prefect_auth)
     pair = f"{device.mlflow_user}:{device.mlflow_password}"
     url = f"{device.mlflow_url}/api/2.0/mlflow-artifacts/artifacts"
-    assert code(f"{url}/{experiment}/fedquad-exchange/c/ab", "PUT", pair) == 200
-    assert code(f"{url}/{experiment}/fedquad-exchange/c/ab", "GET", pair) == 200
-    assert code(f"{url}/0/x", "GET", pair) == 403
-    assert code(f"{url}/0/x", "PUT", pair) == 403
+    assert code(f"{url}/{EXPERIMENT}/fedquad-exchange/c/ab", "PUT", pair) == 200
+    assert code(f"{url}/{EXPERIMENT}/fedquad-exchange/c/ab", "GET", pair) == 200
+    assert code(f"{url}/{other}/x", "GET", pair) == 403
+    assert code(f"{url}/{other}/x", "PUT", pair) == 403
     assert code(f"{device.mlflow_url}/api/2.0/mlflow/users/list", "GET", pair) == 403
     seen = Running(running.home, running.env, {}, device).mlflow(
         "/api/2.0/mlflow/experiments/search", {"max_results": 10}
     )
-    assert [one["experiment_id"] for one in seen["experiments"]] == [experiment]
+    assert [one["experiment_id"] for one in seen["experiments"]] == [EXPERIMENT]
 
 
 def test_no_password_is_in_a_command_line_file_log_or_record(running: Running, scheduled: dict[str, Any]) -> None:
