@@ -50,7 +50,7 @@ def test_too_few_folders_are_counted_and_named(source: Path, tmp_path: Path) -> 
         local.folders(str(source), {"jetson-orin-nano": 1})
     assert local.folders(str(source), {"jetson-orin-nano": 0}) == ()
     for board in ("../..", "/etc", "jetson-tx2/a-small", ""):
-        with pytest.raises(SpecError, match="fleet.boards names"):
+        with pytest.raises(SpecError, match=r"names .* a name is a letter"):
             local.folders(str(source), {board: 1})
 
 
