@@ -81,6 +81,12 @@ async def prepare(session: Session) -> None:
     objective = discover.objective(session.data["objective"])
     session.metric = objective.metric(session.data["metrics"][0])
     refuse_target(spec, session.metric)
+    require(
+        objective.has_classes or not spec.fleet.pools,
+        "data.objective",
+        objective.name,
+        "devices of work pools (fleet.pools) learn classification alone",
+    )
     session.inputs = {"spec": session.folder.spec_digest()} | {
         f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
     }

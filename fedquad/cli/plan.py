@@ -153,7 +153,8 @@ def learned(data: "DataSpec") -> "tuple[Objective, int]":
 
     name = f"fedquad.learn.datasets.{data.name.replace('-', '_')}"
     if not data.name.replace("-", "_").isidentifier() or find_spec(name) is None:
-        return discover.objective(data.objective or "classification"), 2
+        kind = "causal_lm" if data.conversation else data.objective or "classification"
+        return discover.objective(kind), 2
     task: Any = importlib.import_module(name).TASK
     objective = discover.objective(task.objective)
     return objective, objective.outputs(task.labels)
