@@ -13,12 +13,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling, Crashed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
 PAGE = 200  # of the API
+CONFLICT = 409
+PARENT_WAITS = (0.2, 1.0, 3.0)  # for the round's task run, which Prefect writes down some time after it began
 GRACE_SECONDS = 15.0  # for a worker to end a run that is to be cancelled
 UNFINISHED = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
 DEVICE_TAG = "fedquad-device"
@@ -39,15 +42,22 @@ class DeviceRuns:
         """Put a run into a device's queue; the same key finds the run that is there already."""
         if pool not in self._deployments:
             self._deployments[pool] = (await self.client.read_deployment_by_name(f"device/{pool}")).id
-        return await self.client.create_flow_run_from_deployment(
-            self._deployments[pool],
-            parameters=dict(parameters),
-            name=str(parameters["name"]),
-            work_queue_name=queue,
-            idempotency_key=key,
-            tags=[DEVICE_TAG, self.tag],
-            parent_task_run_id=parent,
-        )
+        for wait in (*PARENT_WAITS, None):
+            try:
+                return await self.client.create_flow_run_from_deployment(
+                    self._deployments[pool],
+                    parameters=dict(parameters),
+                    name=str(parameters["name"]),
+                    work_queue_name=queue,
+                    idempotency_key=key,
+                    tags=[DEVICE_TAG, self.tag],
+                    parent_task_run_id=parent if wait is not None else None,
+                )
+            except PrefectHTTPStatusError as error:
+                if wait is None or error.response.status_code != CONFLICT:
+                    raise
+                await asyncio.sleep(wait)
+        raise AssertionError("unreachable")
 
     async def look(self, ids: Iterable[UUID]) -> dict[UUID, FlowRun]:
         """Where these runs stand."""
