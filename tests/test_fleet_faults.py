@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleet]:
 
 
 @contextmanager
-def odd_trainer(fleet: RealFleet, board: str, name: str, script: dict[int, str]) -> Iterator[None]:
-    """A device whose trainer does odd things in some rounds."""
+def odd_trainer(fleet: RealFleet, board: str, name: str, script: dict[int, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A device whose trainer does odd things in some rounds; the trainer's process."""
     data = fleet.give_data(board, name, 24)
     folder = fleet.office.home / "devices" / name
     log = open(fleet.office.folder / f"{name}-trainer.log", "ab")  # noqa: SIM115
@@ -47,7 +47,7 @@ def odd_trainer(fleet: RealFleet, board: str, name: str, script: dict[int, str])
     process = subprocess.Popen(command, env=fleet.office.env, stdout=log, stderr=log)
     fleet.serve(board, name, data, trainer=False)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -100,15 +100,22 @@ def descendants(process: subprocess.Popen[bytes], word: str) -> list[psutil.Proc
 def story(fleet: RealFleet) -> Iterator[list[dict[str, Any]]]:
     """Seven rounds: a killed run, a device that never answers beside one that is stopped, a dead board, a killed coordinator, a
     restarted server."""
-    with odd_trainer(fleet, AGX, "agx-odd", {2: "slow", 3: "never", 6: "slow"}), odd_trainer(fleet, TX2, "tx2-slow", {4: "slow", 5: "slow"}):  # fmt: skip
+    with ExitStack() as stack:
+        odd = {
+            AGX: ("agx-odd", {2: "slow", 3: "never", 6: "slow"}),
+            NX: ("nx-stopped", {3: "slow"}),
+            TX2: ("tx2-slow", {4: "slow"}),
+        }
+        trainers = {
+            name: stack.enter_context(odd_trainer(fleet, board, name, deeds)) for board, (name, deeds) in odd.items()
+        }
         fleet.serve(AGX, "agx-good", fleet.give_data(AGX, "agx-good", 24))
-        fleet.serve(NX, "nx-stopped", fleet.give_data(NX, "nx-stopped", 24))
         for name in ("agx-odd", "agx-good", "nx-stopped", "tx2-slow"):
             until(lambda name=name: trainer_note(fleet.office, name), 120)
         settings = {"quorum": 0.25, "fleet.deadline_seconds": 45, "fleet.status_seconds": 25, "fleet.join_seconds": 25}
         campaign = Campaign(fleet, "story", 7, settings)
         try:
-            play(fleet, campaign)
+            play(fleet, campaign, trainers)
             campaign.process.wait(timeout=240)
             assert campaign.process.returncode == 0, campaign.log()
             yield campaign.facts()
@@ -118,7 +125,7 @@ def story(fleet: RealFleet) -> Iterator[list[dict[str, Any]]]:
             fleet.end()
 
 
-def play(fleet: RealFleet, campaign: Campaign) -> None:
+def play(fleet: RealFleet, campaign: Campaign, trainers: dict[str, subprocess.Popen[bytes]]) -> None:
     """Do to the devices what each round is about."""
     served = fleet.served
     campaign.after(1)
@@ -126,18 +133,16 @@ def play(fleet: RealFleet, campaign: Campaign) -> None:
     for run in descendants(served["agx-odd"], "flows.registered"):
         run.kill()
     campaign.after(2)
-    stopped = [
-        psutil.Process(served["nx-stopped"].pid),
-        *psutil.Process(served["nx-stopped"].pid).children(recursive=True),
-    ]
-    for one in stopped:  # round 3: stopped past the deadline, while agx-odd never answers
+    until(lambda: trains(fleet, "nx-stopped", 3), 90)  # round 3: stopped past the deadline, while agx-odd never answers
+    stopped = whole(served["nx-stopped"], trainers["nx-stopped"])
+    for one in stopped:
         one.suspend()
     campaign.after(3)
     for one in stopped:
         one.resume()
     until(lambda: trains(fleet, "tx2-slow", 4), 90)  # round 4: the board is gone, worker, run and all
     dead = served.pop("tx2-slow")
-    for one in (*psutil.Process(dead.pid).children(recursive=True), psutil.Process(dead.pid)):
+    for one in whole(dead, trainers["tx2-slow"]):
         one.kill()
     dead.wait()
     campaign.after(4)
@@ -148,6 +153,12 @@ def play(fleet: RealFleet, campaign: Campaign) -> None:
     campaign.after(5)
     until(lambda: trains(fleet, "agx-odd", 6), 120)  # round 6: Prefect's server is restarted
     fleet.office.restart()
+
+
+def whole(*processes: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All that runs on a board: these and what they have started."""
+    found = [psutil.Process(process.pid) for process in processes]
+    return [*found, *(child for one in found for child in one.children(recursive=True))]
 
 
 def trains(fleet: RealFleet, name: str, round: int) -> bool:
