@@ -29,12 +29,18 @@ def invite(ours: Servers, name: str, server: str, out: Path) -> None:
     if not NAME.fullmatch(name):
         raise SpecError(f"a device cannot be named {quoted(name)}: {NAMED}")
     password = secrets.token_urlsafe(24)
+    is_new = True
     try:
         _ask(ours, "POST", "2.0/mlflow/users/create", {"username": name, "password": password})
     except ServiceError:  # it exists
+        is_new = False
         _ask(ours, "PATCH", "2.0/mlflow/users/update-password", {"username": name, "password": password})
     grant = {"username": name, "resource_type": "experiment", "resource_id": EXPERIMENT, "permission": PERMISSION}
-    _ask(ours, "POST", "3.0/mlflow/users/permissions/grant", grant)
+    try:
+        _ask(ours, "POST", "3.0/mlflow/users/permissions/grant", grant)
+    except ServiceError:  # it has it already
+        if is_new:
+            raise
     address = server.rstrip("/")
     write_servers(
         Servers(

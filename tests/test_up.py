@@ -260,7 +260,7 @@ def test_a_device_of_its_own_name_sees_the_exchange_and_nothing_else_of_mlflow(r
     assert code(f"{url}/{EXPERIMENT}/fedquad-exchange/c/ab", "GET", pair) == 200
     assert code(f"{url}/{other}/x", "GET", pair) == 403
     assert code(f"{url}/{other}/x", "PUT", pair) == 403
-    assert code(f"{device.mlflow_url}/api/2.0/mlflow/users/list", "GET", pair) == 403
+    assert code(f"{device.mlflow_url}/api/2.0/mlflow/users/create", "POST", pair) == 403
     seen = Running(running.home, running.env, {}, device).mlflow(
         "/api/2.0/mlflow/experiments/search", {"max_results": 10}
     )
