@@ -157,7 +157,7 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path):
 
 
 def test_an_unknown_set_is_refused_with_those_there_are():
-    with pytest.raises(SpecError, match=r"mini-nli.*sst2; any other set needs data\.text_columns"):
+    with pytest.raises(SpecError, match=r"mini-nli.*stsb; any other set needs data\.text_columns"):
         find_task(DataSpec(name="imdb"))
 
 

@@ -65,7 +65,7 @@ update = loop.train(
 )
 assert not update.report.failure, update.report.failure
 assert set(update.delta.layers) == set(everything[-2:])
-assert evaluate.evaluate(trainee, adapter, data, 0, 8, 8).examples == 8
+assert evaluate.evaluate(trainee, adapter, data, 0, 8, 8).sums["count"] == 8
 peft_folder.write(cache / "adapter", adapter, trainee.layout, spec, "mini")
 assert adapters.digest(peft_folder.read(cache / "adapter")) == adapters.digest(adapter)
 """

@@ -189,7 +189,9 @@ def test_no_secret_is_in_a_log_a_command_line_or_an_artifact(
 
 def test_readmes_four_lines_are_two_devices_that_train(home: Home, fleet: RealFleet) -> None:
     fleet.end()  # who says goodbye, so that nobody counts on them
-    block = re.search(r"```shell\n(fedquad up\n.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+    block = re.search(
+        r"```shell\n(fedquad up\n.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL
+    )
     assert block is not None
     *first, campaign = block.group(1).splitlines()
     assert len(first) == 3
