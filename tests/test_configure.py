@@ -123,7 +123,7 @@ def test_a_layer_without_lora_in_the_adapter_runs_without(tmp_path):
     zero = {layer: {t: type(p)(p.a, 0 * p.b) for t, p in adapter.layers[layer].items()} for layer in (0, 1)}
     full = Adapter(layers={**zero, 2: adapter.layers[2]}, head=adapter.head)
     evaluate(trainee, adapter, data, 0, 4, 4)
-    assert evaluate(trainee, part, data, 0, 4, 4).loss_sum == evaluate(trainee, full, data, 0, 4, 4).loss_sum
+    assert evaluate(trainee, part, data, 0, 4, 4).sums["loss"] == evaluate(trainee, full, data, 0, 4, 4).sums["loss"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_chunks_add_up_to_the_whole(tmp_path):
     adapter = an_adapter(trainee.layout)
     whole = evaluate(trainee, adapter, data, 0, 17, 4)
     parts = evaluate(trainee, adapter, data, 0, 8, 4) + evaluate(trainee, adapter, data, 8, 99, 4)
-    assert parts.examples == whole.examples == 17
+    assert parts.sums["count"] == whole.sums["count"] == 17
     assert (parts.sums["confusion"] == whole.sums["confusion"]).all()
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
 
@@ -40,9 +40,12 @@ def test_chunks_add_up_to_the_whole(tmp_path):
 def test_evaluation_draws_nothing_and_a_model_of_some_layers_can_be_scored(tmp_path):
     trainee, data = a_trainee(tmp_path), examples(8)
     adapter = an_adapter(trainee.layout)
-    assert evaluate(trainee, adapter, data, 0, 8, 8).loss_sum == evaluate(trainee, adapter, data, 0, 8, 8).loss_sum
     assert (
-        evaluate(trainee, adapter, data, 0, 8, 8, (0, 1)).loss_sum != evaluate(trainee, adapter, data, 0, 8, 8).loss_sum
+        evaluate(trainee, adapter, data, 0, 8, 8).sums["loss"] == evaluate(trainee, adapter, data, 0, 8, 8).sums["loss"]
+    )
+    assert (
+        evaluate(trainee, adapter, data, 0, 8, 8, (0, 1)).sums["loss"]
+        != evaluate(trainee, adapter, data, 0, 8, 8).sums["loss"]
     )
     assert len(trainee.model.get_submodule(trainee.layout.layer_path)) == 3
 

@@ -42,6 +42,14 @@ JOBS: list[jobs.Job] = [
         out="/spool/device-0003.safetensors",
     ),
     jobs.Evaluate(adapter="/spool/sent.safetensors", digest="1f3a", split="test", start=0, stop=64, batch=16),
+    jobs.Join(
+        model=ModelSpec(),
+        data=DataSpec(partition="local", text_columns=("text",), label_column="stars"),
+        labels=("1", "2"),
+        greatest_rank=8,
+        training=TrainingSpec(),
+        backbone="2b3c",
+    ),
 ]
 
 
@@ -84,10 +92,11 @@ def test_what_cannot_be_done_is_an_answer() -> None:
     new = worker.Worker()
     assert worker.answer(new, "{")["error"].startswith("JSONDecodeError")
     assert "no field 'colour'" in worker.answer(new, json.dumps({**wired(JOBS[3]), "colour": 1}))["error"]
-    for job in JOBS[2:]:
+    for job in JOBS[2:4]:
         found = worker.answer(new, json.dumps(wired(job)))
         assert found["kind"] == "DeviceError"
         assert "a job 'open' comes before" in found["error"]
+    assert "through its resident trainer" in worker.answer(new, json.dumps(wired(JOBS[4])))["error"]
 
 
 def test_jobs_and_the_pool_import_nothing_heavy() -> None:

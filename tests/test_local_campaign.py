@@ -19,6 +19,7 @@ from fedquad.fleets import fleet
 from fedquad.learn import local
 from fedquad.learn.jobs import Evaluate, Open
 from fedquad.learn.pool import Pool
+from fedquad.objective import ACCURACY
 from fedquad.report import card
 from fedquad.rounds.facts import RoundFacts
 from fedquad.spec import CampaignSpec, FleetSpec, TrainingSpec
@@ -57,8 +58,9 @@ def test_a_round_is_trained_and_scored_on_what_lies_in_the_folders(spec: Campaig
     failures = {row["device"]: row["failure"] for row in facts.to_json()["assignments"]}
     assert failures == {0: "", 1: "", 2: "device 2: it has no examples", 3: ""}
     assert session.seeds[0].examples.tolist() == [22, 2, 0, 27]
-    assert facts.spread is not None
-    assert facts.spread == facts.to_json()["spread"] == pytest.approx((facts.accuracy * (1 - facts.accuracy)) ** 0.5)
+    spread, score = facts.scores.spread, facts.scores.score
+    assert spread is not None
+    assert spread == facts.to_json()["spread"] == pytest.approx((score * (1 - score)) ** 0.5)
     assert session.seeds[0].digests["split"] == session.seeds[1].digests["split"]
     assert arm.folder.folder.description()["labels"] == ["a", "b", "c"]
 
@@ -69,13 +71,14 @@ def test_devices_count_by_their_examples_and_their_spread_about_that_mean() -> N
     class Counting:
         async def do(self, chunk: Evaluate) -> dict[str, Any]:
             hits = right[chunk.start : chunk.stop]
-            return {"confusion": [[int(hits.sum()), int((~hits).sum())], [0, 0]], "loss_sum": 1.0}
+            return {"confusion": [[int(hits.sum()), int((~hits).sum())], [0, 0]], "loss": 1.0, "count": len(hits)}
 
     whole = {"size": 6, "path": ""}
     splits = {"test": {**whole, "devices": [3, 0, 3]}, "validation": {**whole, "devices": [6, 0, 0]}}
-    judge = PoolJudge(Counting(), {"splits": splits, "metrics": ["accuracy"]})  # type: ignore[arg-type]
+    about = {"splits": splits, "metrics": ["accuracy"], "objective": "classification"}
+    judge = PoolJudge(Counting(), about, ACCURACY)  # type: ignore[arg-type]
     scores = asyncio.run(judge.score("", ""))
-    assert (scores.accuracy, scores.validation_accuracy) == (4 / 6, 4 / 6)
+    assert (scores.score, scores.validation_score) == (4 / 6, 4 / 6)
     assert scores.spread == pytest.approx(1 / 3)
     judge.data["splits"]["test"] = whole
     assert asyncio.run(judge.score("", "")).spread is None
@@ -84,10 +87,12 @@ def test_devices_count_by_their_examples_and_their_spread_about_that_mean() -> N
 def drawn_seed(spec: CampaignSpec, cache: Path) -> Seed:
     """What all arms of seed 0 share, without training processes."""
     session = Session(campaign("splits"), spec, Pool(1, 1))
-    job = prepare.preparing(spec)
+    job = prepare.preparing(session)
     session.data = local.prepare(job.data, job.model, job.seed, cache, job.folders, job.labels)
     session.layout, session.cost = layout(), pricing()
-    session.opening = Open(model=spec.model, labels=3, greatest_rank=8, splits={}, threads=1)
+    session.opening = Open(
+        model=spec.model, labels=3, greatest_rank=8, splits={}, threads=1, objective="classification"
+    )
     return prepare.draw_seed(session, fleet.resolve(spec.fleet, discover.boards()), 0)
 
 

@@ -42,6 +42,7 @@ ROUNDS = {
     "fedlora:depth": golden(DEPTHS, MEAN, 3),
     "fedlora:exclusive": golden([(), (0, 1), (0, 1)], [[14, 14], [15, 15]], 4),
     "fedquad": golden(DEPTHS, MEAN, 3),
+    "fixed": golden([(1,), (1,), (1,)], [[10, 10], [14, 14]], 3, depth=1),
     "fedquad_wo_qd": golden(DEPTHS, MEAN, 3),
     "fedquad_wo_ld": golden(DEPTHS, MEAN, 3, quantized=(0, 1, 1)),
     # Device 0 holds one layer and draws layer 0 in round 3: 10 + (1 + 3 + 5) / 3, 11 + (3 + 5) / 2.
