@@ -122,9 +122,11 @@ def _moved_own(state: ServerState, size: int, totals: Totals, momentum: float) -
 
 
 def _momentum(larger: Totals, small: int, large: int) -> Delta:
-    """m_g: the mean update of the larger model's layers from the smaller one's last on."""
-    deltas = [aggregate.mean_delta(larger, layer) for layer in range(small - 1, large)]
-    return {key: np.sum([delta[key] for delta in deltas], axis=0) / len(deltas) for key in deltas[0]}
+    """m_g: the mean update of the larger model's layers from the smaller one's last on, less those under a frozen prefix."""
+    deltas = [aggregate.mean_delta(larger, layer) for layer in range(small - 1, large) if layer in larger.rows]
+    return {
+        key: np.sum([delta[key] for delta in deltas], axis=0) / len(deltas) for key in (deltas[0] if deltas else ())
+    }
 
 
 def _own(adapter: Adapter, size: int) -> Adapter:
