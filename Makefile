@@ -1,5 +1,5 @@
 # make campaign    set up and run the quickstart campaign
-# make test        lint, types and every test that needs no GPU
+# make test        lint, types and every test that needs no GPU (make faults: real devices that are killed and lie)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a process: two cores then run two test workers, and torch's sums stay the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: campaign test setup quick lint bench soak fuzz clean
+.PHONY: campaign test faults setup quick lint bench soak fuzz clean
 
 campaign: setup
 	$(BIN)/fedquad campaign run quickstart
@@ -34,7 +34,11 @@ quick: lint
 
 # Three at a time: on two cores one of them waits for a server as a rule.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu" --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not faults" --cov --cov-report=term-missing
+
+# What becomes of real devices that are killed, stopped and lie; ten minutes, by itself, since it waits for deadlines.
+faults: setup
+	$(BIN)/pytest -m faults
 
 bench: setup
 	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done

@@ -20,6 +20,7 @@ from fedquad.errors import ServiceError
 
 EVERY_SECONDS = 2.0
 GONE_SECONDS = 10.0  # of refused connections; a server that stands still and answers later is waited for
+RESTART_SECONDS = 120.0  # the same, where devices train: a server that is restarted costs them nothing
 ANSWER_SECONDS = 5.0
 ENDED = ("CANCELLING", "CANCELLED")
 
@@ -40,11 +41,13 @@ class Watch:
     def __init__(self, api: str, auth: str = "", on_end: Callable[[str], None] = end) -> None:
         self.api, self.auth, self.on_end = api.rstrip("/"), auth, on_end
         self.runs: dict[str, str] = {}  # id -> what it is, in words
+        self.patience = GONE_SECONDS
         self._begun = False
 
     @contextlib.contextmanager
-    def over(self, run_id: str, what: str) -> Iterator[None]:
-        """Watch a run while the block lasts."""
+    def over(self, run_id: str, what: str, patience: float = GONE_SECONDS) -> Iterator[None]:
+        """Watch a run while the block lasts; a server may refuse connections for as long as the most patient run allows."""
+        self.patience = max(self.patience, patience)
         self.runs[run_id] = what
         if not self._begun:
             self._begun = True
@@ -63,7 +66,7 @@ class Watch:
                     reason = self._reason(run_id, what)
                 except ConnectionError:
                     refused_since = refused_since or time.monotonic()
-                    is_gone = time.monotonic() - refused_since > GONE_SECONDS - ANSWER_SECONDS
+                    is_gone = time.monotonic() - refused_since > self.patience - ANSWER_SECONDS
                     reason = f"Prefect's server at {self.api} is gone" if is_gone else ""
                 else:
                     refused_since = None
@@ -94,11 +97,11 @@ class Watch:
 _WATCHES: dict[str, Watch] = {}
 
 
-def over(run_id: object, what: str) -> contextlib.AbstractContextManager[None]:
+def over(run_id: object, what: str, patience: float = GONE_SECONDS) -> contextlib.AbstractContextManager[None]:
     """Watch one of our own runs, on the API that this process works with."""
     api = os.environ.get("PREFECT_API_URL", "")
     if not api or not run_id:
         return contextlib.nullcontext()
     if api not in _WATCHES:
         _WATCHES[api] = Watch(api, os.environ.get("PREFECT_API_AUTH_STRING", ""))
-    return _WATCHES[api].over(str(run_id), what)
+    return _WATCHES[api].over(str(run_id), what, patience)

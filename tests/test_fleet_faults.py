@@ -20,7 +20,7 @@ from office import Office
 from real_campaigns import PROGRAM, as_in_a_terminal
 from real_fleet import RealFleet, trainer_note, until
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
 AGX, NX, TX2 = "jetson-agx-xavier", "jetson-xavier-nx", "jetson-tx2"
 ODD = Path(__file__).with_name("odd_trainer.py")
 
@@ -112,7 +112,7 @@ def story(fleet: RealFleet) -> Iterator[list[dict[str, Any]]]:
         fleet.serve(AGX, "agx-good", fleet.give_data(AGX, "agx-good", 24))
         for name in ("agx-odd", "agx-good", "nx-stopped", "tx2-slow"):
             until(lambda name=name: trainer_note(fleet.office, name), 120)
-        settings = {"quorum": 0.25, "fleet.deadline_seconds": 45, "fleet.status_seconds": 25, "fleet.join_seconds": 25}
+        settings = {"quorum": 0.25, "fleet.deadline_seconds": 75, "fleet.status_seconds": 25, "fleet.join_seconds": 25}
         campaign = Campaign(fleet, "story", 7, settings)
         try:
             play(fleet, campaign, trainers)
@@ -180,12 +180,12 @@ def test_a_run_that_is_killed_is_sent_once_more(story: list[dict[str, Any]]) -> 
 
 
 def test_a_device_that_never_answers_is_lost_at_the_deadline(story: list[dict[str, Any]]) -> None:
-    assert row(story[2], "agx-odd")["failure"] == "no answer within 45 s"
+    assert row(story[2], "agx-odd")["failure"] == "no answer within 75 s"
 
 
 def test_a_device_that_is_stopped_is_lost_and_comes_back(story: list[dict[str, Any]]) -> None:
     lost = row(story[2], "nx-stopped")["failure"]
-    assert lost.startswith(("no answer within 45 s", "it fell silent")), lost
+    assert lost.startswith(("no answer within 75 s", "it fell silent")), lost
     assert any(row(facts, "nx-stopped")["failure"] == "" for facts in story[4:] if "nx-stopped" in json.dumps(facts))
 
 
