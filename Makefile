@@ -1,5 +1,5 @@
 # make campaign    set up and run the quickstart campaign
-# make test        lint, types and every test that needs no GPU (make faults: real devices that are killed and lie)
+# make test        lint, types and every test that needs no GPU (make fleet: real devices)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a process: two cores then run two test workers, and torch's sums stay the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: campaign test faults setup quick lint bench soak fuzz clean
+.PHONY: campaign test fleet setup quick lint bench soak fuzz clean
 
 campaign: setup
 	$(BIN)/fedquad campaign run quickstart
@@ -34,11 +34,12 @@ quick: lint
 
 # Three at a time: on two cores one of them waits for a server as a rule.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not faults" --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not fleet" --cov --cov-report=term-missing
 
-# What becomes of real devices that are killed, stopped and lie; ten minutes, by itself, since it waits for deadlines.
-faults: setup
-	$(BIN)/pytest -m faults
+# Devices of their own on loopback: a campaign with six, and what becomes of those that are killed, stopped and lie. Ten minutes by
+# itself, since deadlines are waited for; beside other servers on two cores they would pass for nothing.
+fleet: setup
+	$(BIN)/pytest -m fleet
 
 bench: setup
 	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done

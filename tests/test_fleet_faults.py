@@ -20,7 +20,7 @@ from office import Office
 from real_campaigns import PROGRAM, as_in_a_terminal
 from real_fleet import RealFleet, trainer_note, until
 
-pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.server, pytest.mark.fleet, pytest.mark.timeout(900)]
 AGX, NX, TX2 = "jetson-agx-xavier", "jetson-xavier-nx", "jetson-tx2"
 ODD = Path(__file__).with_name("odd_trainer.py")
 

@@ -21,7 +21,7 @@ from real_fleet import BOARDS, RealFleet, trainer_note, until
 from fedquad.store.servers import Servers, read_servers
 from flows.server import free_port
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.server, pytest.mark.fleet, pytest.mark.timeout(900)]
 DEVICES = {
     "jetson-tx2": ("tx2-0", "tx2-1"),
     "jetson-xavier-nx": ("nx-0", "nx-1"),
