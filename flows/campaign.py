@@ -79,7 +79,7 @@ async def campaign(
         changed: dict[str, Any] = {"methods": methods, "rounds": rounds, "seeds": seeds, "settings": settings}
         spec, name = admission.asked(spec, preset.value, name, **changed)
     async with AsyncExitStack() as stack:
-        patience = watch.RESTART_SECONDS if spec.fleet.pools else watch.GONE_SECONDS
+        patience = watch.RESTART_SECONDS if spec.fleet.pools else 0.0
         stack.enter_context(watch.over(runtime.flow_run.id, f"campaign {name}", patience))
         if session is None:
             session = await stack.enter_async_context(opened(spec, name))

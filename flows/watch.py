@@ -45,8 +45,8 @@ class Watch:
         self._begun = False
 
     @contextlib.contextmanager
-    def over(self, run_id: str, what: str, patience: float = GONE_SECONDS) -> Iterator[None]:
-        """Watch a run while the block lasts; a server may refuse connections for as long as the most patient run allows."""
+    def over(self, run_id: str, what: str, patience: float = 0.0) -> Iterator[None]:
+        """Watch a run while the block lasts; a server may refuse connections for GONE_SECONDS, or for as long as the most patient run allows."""
         self.patience = max(self.patience, patience)
         self.runs[run_id] = what
         if not self._begun:
@@ -97,7 +97,7 @@ class Watch:
 _WATCHES: dict[str, Watch] = {}
 
 
-def over(run_id: object, what: str, patience: float = GONE_SECONDS) -> contextlib.AbstractContextManager[None]:
+def over(run_id: object, what: str, patience: float = 0.0) -> contextlib.AbstractContextManager[None]:
     """Watch one of our own runs, on the API that this process works with."""
     api = os.environ.get("PREFECT_API_URL", "")
     if not api or not run_id:
