@@ -26,8 +26,8 @@ from fedquad.onboard.folder import VARIABLE, DeviceFolder
 from fedquad.onboard.report import report
 from flows.provision import our_version
 from flows.worker import FedquadWorker
+from tasks.joined import STATUS
 
-STATUS = "fedquad.device.status"
 REPORT_SECONDS = 15.0
 LOOK_SECONDS = 0.5  # how often the trainer's note is looked at: what a job changed is reported at once
 AGAIN_SECONDS = 2.0

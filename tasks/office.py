@@ -60,7 +60,6 @@ class Office:
     roster: Roster
     status_seconds: float  # the age of a report that still counts
     opening: str = ""
-    backbone: str = ""
     heard: dict[Who, Reported] = field(default_factory=dict)
 
     @property
@@ -99,7 +98,7 @@ class Office:
     async def join(self, job: Join, deadline: float) -> None:
         """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
         content = json.dumps(to_json(job), sort_keys=True).encode()
-        self.opening, self.backbone = await asyncio.to_thread(self.exchange.put, content), job.backbone
+        self.opening = await asyncio.to_thread(self.exchange.put, content)
         await self.runs.end_left()
         waiting: dict[UUID, str] = {}
         for pool, name in self.roster.real().values():
@@ -121,7 +120,11 @@ class Office:
 
     async def close(self) -> None:
         await self.runs.close()
+        await self.tidy(self.exchange.clear)
+
+    async def tidy(self, remove: Callable[[], None]) -> None:
+        """Remove what was exchanged; an exchange that is away costs no round, only its room."""
         try:
-            await asyncio.to_thread(self.exchange.clear)
+            await asyncio.to_thread(remove)
         except FedquadError as error:
             announce("notice", message=f"what was exchanged could not be removed: {error}")

@@ -8,8 +8,7 @@ crashed is sent once more. What a device answers is read through the gate like a
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -87,24 +86,20 @@ class WorkPoolFleet:
         """Send the jobs out, yield what comes back by the deadline; whoever stops listening has the rest ended."""
         sent: dict[UUID, Sent] = {}
         try:
-            async with AsyncExitStack() as stack:
-                stack.callback(self._end_all, sent)
-                for one in await asyncio.gather(*(self._send(job) for job in jobs)):
-                    sent[one.run_id] = one
-                listened = time.monotonic()
-                while sent:
-                    await asyncio.sleep(LOOK_SECONDS)
-                    if time.monotonic() - listened > LISTEN_SECONDS:
-                        listened = time.monotonic()
-                        await self.office.patiently(self.office.listen)
-                    for answer in await self._arrived(sent):
-                        yield answer
+            for one in await asyncio.gather(*(self._send(job) for job in jobs)):
+                sent[one.run_id] = one
+            listened = time.monotonic()
+            while sent:
+                await asyncio.sleep(LOOK_SECONDS)
+                if time.monotonic() - listened > LISTEN_SECONDS:
+                    listened = time.monotonic()
+                    await self.office.patiently(self.office.listen)
+                for answer in await self._arrived(sent):
+                    yield answer
         finally:
-            await asyncio.to_thread(self.office.exchange.keep_only, [self.office.opening])
-
-    def _end_all(self, sent: Mapping[UUID, Sent]) -> None:
-        for run_id in sent:
-            self.office.runs.end(run_id, "nobody waits for it any more")
+            for run_id in sent:
+                self.office.runs.end(run_id, "nobody waits for it any more")
+            await self.office.tidy(partial(self.office.exchange.keep_only, [self.office.opening]))
 
     async def _arrived(self, sent: dict[UUID, Sent]) -> list[Answer]:
         """The answers that are there now, of those that came, failed, or are too late."""

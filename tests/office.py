@@ -44,14 +44,7 @@ class Office:
     @contextmanager
     def opened(self) -> Iterator["Office"]:
         """The server up, our pools and deployments on it."""
-        before = dict(os.environ)
-        os.environ.update(self.env)
-        try:
-            self.server.start()
-            self.server.wait()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        self._start()
         try:
             asyncio.run(self._provision())
             yield self
@@ -60,8 +53,11 @@ class Office:
 
     def restart(self) -> None:
         """The server ended and begun again, on the same port and database."""
-        before = dict(os.environ)
         self.server.stop()
+        self._start()
+
+    def _start(self) -> None:
+        before = dict(os.environ)
         os.environ.update(self.env)
         try:
             self.server.start()
