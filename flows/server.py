@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from fedquad.errors import ServiceError
+from flows import fresh_database
 
 PATIENCE_SECONDS = 240.0  # it takes 15 on an idle machine; one that has died is noticed at once
 PR_SET_PDEATHSIG = 1
@@ -52,6 +53,8 @@ class TemporaryServer:
         self._said: IO[bytes] | None = None
 
     def start(self) -> None:
+        if place := os.environ.get("PREFECT_HOME"):
+            fresh_database.lay(Path(place))
         arguments = [
             "--app-dir", str(Path(__file__).parents[1]), "--factory", "flows.temporary_app:create_app",
             "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",
@@ -59,6 +62,7 @@ class TemporaryServer:
         environment = {
             **os.environ,
             "PREFECT_UI_ENABLED": "0",
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # 54 kinds of block that only pages and deployments use
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": str(self.keeps_events).lower(),

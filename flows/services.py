@@ -28,6 +28,7 @@ from fedquad.store.campaign import home
 from fedquad.store.processes import MARK, Started, started
 from fedquad.store.servers import Servers, credentials_path, environment, read_servers, write_servers
 from fedquad.store.shape import typed
+from flows import fresh_database
 from flows.guard import answers, is_loopback
 from flows.settings import QUIET
 
@@ -104,7 +105,7 @@ def credentials(at: Place) -> Servers:
 
 def services(at: Place, opened: Servers) -> tuple[Service, ...]:
     """The three processes, in the order in which they are started."""
-    quiet = {**QUIET, "PREFECT_HOME": os.environ.get("PREFECT_HOME", str(home() / "prefect"))}
+    quiet = {**QUIET, "PREFECT_HOME": str(prefect_home())}
     return (
         Service(
             name="prefect",
@@ -154,6 +155,10 @@ def services(at: Place, opened: Servers) -> tuple[Service, ...]:
     )
 
 
+def prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME", home() / "prefect"))
+
+
 def up(at: Place, tell: Any = None) -> dict[str, Any]:
     """Start what does not run yet and wait until all of it is well; returns the status."""
     _private_folder(folder())
@@ -165,6 +170,8 @@ def up(at: Place, tell: Any = None) -> dict[str, Any]:
     for service in wanted:
         if service.name not in running and service.health:
             _refuse_taken(at.near, urlsplit(service.health).port or 0, service.name)
+    if not at.database_url:
+        fresh_database.lay(prefect_home())
     for service in wanted:
         if service.name not in running:
             running[service.name] = _start(service)
