@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from enum import Enum
 from typing import Annotated, Any
 
-from prefect import flow, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
@@ -15,13 +15,13 @@ from fedquad import discover
 from fedquad.errors import ArmFailedError, FedquadError
 from fedquad.spec import MOST_ARMS, MOST_ROUNDS, MOST_SEEDS, CampaignSpec
 from fedquad.spec_text import keys
-from flows import admission, results, watch
+from flows import admission, log_lines, results, watch
 from flows.arm import arm
 from flows.guard import check_api
 from flows.reap import campaign_tag, crash_dead_runs
 from tasks import report
 from tasks.prepare import current, is_finished, open_arm, opened
-from tasks.progress import announce
+from tasks.progress import LISTENER, announce
 from tasks.session import CURRENT, Session
 from tasks.track import Tracker
 
@@ -82,6 +82,7 @@ async def campaign(
         patience = watch.RESTART_SECONDS if spec.fleet.pools else 0.0
         stack.enter_context(watch.over(runtime.flow_run.id, f"campaign {name}", patience))
         if session is None:
+            LISTENER.set(log_lines.into(get_run_logger()))
             session = await stack.enter_async_context(opened(spec, name))
             stack.enter_context(current(session))
         session.tracker = Tracker(session.folder, spec)

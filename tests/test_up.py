@@ -160,6 +160,14 @@ def test_its_result_and_a_link_to_mlflow_are_in_prefect_under_stable_keys(
     assert f"({running.servers.mlflow_url}/#/experiments/" in link
 
 
+def test_its_log_tells_of_each_round(running: Running, scheduled: dict[str, Any]) -> None:
+    wanted = {"logs": {"flow_run_id": {"any_": [scheduled["id"]]}}, "limit": 200}
+    said = [one["message"] for one in running.api("/logs/filter", wanted)]
+    (line,) = [one for one in said if "round 1/1" in one]
+    assert re.match(r"fedlora:exclusive s0 round 1/1: accuracy [0-9.]+ %, [0-9]+ devices", line)
+    assert "fedlora:exclusive s0 is finished" in said
+
+
 def test_its_rounds_and_arms_are_events_of_its_runs(running: Running, scheduled: dict[str, Any]) -> None:
     wanted = {"filter": {"event": {"prefix": ["fedquad."]}}}
     end = time.monotonic() + 60
