@@ -3,13 +3,13 @@
 The version is the arm's logged model, safetensors and JSON; nothing is copied and nothing pickled.
 """
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedquad.errors import StoreError
 from fedquad.store.campaign import CampaignFolder, tracking_uri
-from tasks.track import SETTINGS, UNNAMEABLE, unreachable
+from tasks.mlflow_store import connect, unreachable
+from tasks.track_arm import UNNAMEABLE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,14 +37,8 @@ def default_name(folder: CampaignFolder) -> str:
 
 def promote(folder: CampaignFolder, arm: "ArmFolder", name: str, alias: str) -> Promoted:
     """Give the alias to the arm's best adapter; a version it has already is taken again."""
-    for key, value in SETTINGS.items():
-        os.environ.setdefault(key, value)
-    from mlflow import MlflowClient
-
     try:
-        return _promote(
-            MlflowClient(tracking_uri=tracking_uri(), registry_uri=tracking_uri()), folder, arm, name, alias
-        )
+        return _promote(connect(tracking_uri()), folder, arm, name, alias)
     except unreachable() as error:
         raise StoreError(
             f"MLflow at {tracking_uri()} did not take {name!r}: {str(error).splitlines()[0][:160]}; see whether it runs, or "

@@ -44,7 +44,7 @@ MAY_IMPORT = {
 OURS = set(MAY_IMPORT) - {"core"} | {"fedquad"}
 ONLY_IN = {
     "prefect": {"flows", "tasks", "fedquad.cli"},
-    "mlflow": {"tasks.promote", "tasks.track", "tasks.track_campaign"},
+    "mlflow": {"tasks.mlflow_store", "tasks.promote", "tasks.track", "tasks.track_arm", "tasks.track_campaign"},
     "typer": {"fedquad.cli"},
     "pydantic": {"flows"},
     "torch": {"fedquad.learn", "fedquad_kernels"},

@@ -14,7 +14,7 @@ from fedquad.spec import CampaignSpec
 from fedquad.store import campaign as store
 from fedquad.store.arm import ArmFolder
 from fedquad.store.campaign import CampaignFolder
-from tasks import promote, track
+from tasks import promote, track_arm
 from tasks.progress import LISTENER
 from tasks.track import Tracker
 
@@ -224,15 +224,15 @@ class Killed(BaseException):
 
 def kill_before_noting(monkeypatch: Any, change: str) -> None:
     """Die once, after MLflow has answered and before the cursor says so."""
-    whole = track.Sending._save
+    whole = track_arm.Sending._save
 
-    def save(self: track.Sending, **changes: Any) -> None:
+    def save(self: track_arm.Sending, **changes: Any) -> None:
         if change in changes:
-            monkeypatch.setattr(track.Sending, "_save", whole)
+            monkeypatch.setattr(track_arm.Sending, "_save", whole)
             raise Killed
         whole(self, **changes)
 
-    monkeypatch.setattr(track.Sending, "_save", save)
+    monkeypatch.setattr(track_arm.Sending, "_save", save)
 
 
 @pytest.mark.parametrize("change", ["run_id", "sent_rounds", "status"])
@@ -350,7 +350,7 @@ def test_a_cursor_belongs_to_its_store(home: Path) -> None:
     send(folder, handmade.spec())
     mine = json.loads((arm.path / "tracking.json").read_text())
     assert mine["uri"] == store.tracking_uri()
-    assert track._cursor(arm, mine["uri"]) == mine
+    assert track_arm._cursor(arm, mine["uri"]) == mine
     (arm.path / "tracking.json").write_text(json.dumps({**mine, "sent_rounds": 9}))
-    assert track._cursor(arm, mine["uri"])["sent_rounds"] == 0
-    assert track._cursor(arm, "http://elsewhere")["sent_rounds"] == 0
+    assert track_arm._cursor(arm, mine["uri"])["sent_rounds"] == 0
+    assert track_arm._cursor(arm, "http://elsewhere")["sent_rounds"] == 0
