@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEY_TAG = "fedquad_key"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
 UNNAMEABLE = re.compile(r"[^\w-]")  # what MLflow takes in no model's name
+MACHINE_SECONDS = 10.0  # between two readings of how the machine fares, as MLflow's own
 ROUNDS_AT_ONCE = 32  # MLflow takes 1000 points in a request, and a round has some 25
 
 
@@ -50,6 +51,7 @@ class Sending:
         self.metric = self.arm.metric()
         self.cursor = _cursor(self.arm, uri)
         self.experiment = experiment(client)
+        self.next_machine = 0.0
         self.is_linked = False  # from the arm's run in Prefect
 
     def send(self, finished: bool) -> None:
@@ -87,8 +89,9 @@ class Sending:
             self._set_status("RUNNING")
         for first in range(before + 1, last + 1, ROUNDS_AT_ONCE):
             self._send_rounds([self.arm.facts(n) for n in range(first, min(first + ROUNDS_AT_ONCE, last + 1))])
-        if last > before and not finished:
+        if last > before and not finished and time.monotonic() >= self.next_machine:
             self._send_machine(last)
+            self.next_machine = time.monotonic() + MACHINE_SECONDS
         if last and self.spec.keep_every and last % self.spec.keep_every == 0:
             self._send_folder("adapter", f"adapter/round-{last:04d}")
         if finished:

@@ -204,7 +204,7 @@ def test_rounds_are_sent_as_they_come_and_never_again(home: Path) -> None:
     assert folder.arm("fedlora", 0).is_tracked()
     (run,) = runs("growing")
     assert [step for step, _, _ in history(run, "quality/loss")] == [1, 2, 3, 4]
-    assert [step for step, _, _ in history(run, "system/load")] == [1, 2, 3]  # as rounds came, not afterwards
+    assert [step for step, _, _ in history(run, "system/load")] == [1]  # as rounds came, once in ten seconds
     assert run.data.metrics["system/coordinator_memory_bytes"] > 1e7
 
 

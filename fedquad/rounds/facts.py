@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -77,11 +77,12 @@ class RoundFacts:
 
     def to_json(self) -> dict[str, Any]:
         """A flat line; each metric goes by its name, and `spread` is in it where devices score."""
-        line = asdict(self)
-        scores, known = line.pop("scores"), {"round": line.pop("round"), "attempt": line.pop("attempt")}
+        line = {one.name: getattr(self, one.name) for one in fields(self)}  # asdict would copy every assignment
+        line.pop("scores")
+        known = {"round": line.pop("round"), "attempt": line.pop("attempt")}
         known |= {
             key: value
-            for key, value in scores.items()
+            for key, value in asdict(self.scores).items()
             if key not in ("metrics", "validation_metrics") and (key, value) != ("spread", None)
         }
         return known | self.scores.named() | line
