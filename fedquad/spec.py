@@ -174,6 +174,11 @@ class TrainingSpec:
         "An update that moved a layer over so many times as far a step as the others' median is refused; 0 means never.",
         100.0,
     )
+    weigh: Literal["", "examples", "tokens"] = about(
+        "What a device's update counts by, besides what its method weighs: nothing, its examples, or the tokens of its answers "
+        "(causal_lm).",
+        "",
+    )
     least_steps: float = about(
         "Fewest steps of a device whose method deals steps by time (`:paced`), as a share of those it is asked.", 0.25
     )

@@ -177,6 +177,7 @@ class Report:
     """What a device says of its round."""
 
     examples: int = 0
+    tokens: int = 0  # of the examples' answers, where answers are what is learned
     seconds: float = (
         0.0  # what its round took, whatever became of it; a simulated device is charged `CostEstimate.seconds`
     )

@@ -81,6 +81,7 @@ async def prepare(session: Session) -> None:
     objective = discover.objective(session.data["objective"])
     session.metric = objective.metric(session.data["metrics"][0])
     refuse_target(spec, session.metric)
+    refuse_unit(spec, objective)
     require(
         objective.has_classes or not spec.fleet.pools,
         "data.objective",
@@ -149,6 +150,16 @@ def partition_of(data: DataSpec, objective: Objective) -> str:
         f"{objective.name} has no classes to deal by; there are iid and column",
     )
     return data.partition or "iid"
+
+
+def refuse_unit(spec: CampaignSpec, objective: Objective) -> None:
+    """A device counts by tokens where answers are what it learns."""
+    require(
+        spec.training.weigh != "tokens" or objective.name == "causal_lm",
+        "training.weigh",
+        spec.training.weigh,
+        f"{spec.data.name} is a task of {objective.name}, which has no answers; there is examples",
+    )
 
 
 def refuse_target(spec: CampaignSpec, metric: Metric) -> None:

@@ -15,11 +15,11 @@ from tiny import WORDS, a_spec, an_adapter, write_model
 from fedquad import discover
 from fedquad.errors import DeviceError, SpecError
 from fedquad.learn import tokens
+from fedquad.learn.encoding import NO_LABEL
 from fedquad.learn.evaluate import evaluate
 from fedquad.learn.language_head import head_losses
 from fedquad.learn.loop import train
 from fedquad.learn.model import Trainee, load
-from fedquad.learn.practice import NO_LABEL
 from fedquad.objective import Counts, Metric, metric_of
 from fedquad.objectives import regression
 from fedquad.objectives.token_classification import in_order, spans

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Arrays = dict[str, npt.NDArray[Any]]
+NO_LABEL = -100  # of tokens that do not count, as torch's losses have it
 CHUNK = 4096  # rows tokenised at a time: a million rows of Python lists would not fit
 
 

@@ -64,7 +64,7 @@ def train(
     """
     started = time.perf_counter()
     update = Update(device=assignment.device, round=round, based_on=based_on, delta=NOTHING)
-    report = Report(examples=len(data))
+    report = Report(examples=len(data), tokens=data.answer_tokens)
     with peak_memory(trainee.device) as peak:
         try:
             if not len(data):

@@ -20,8 +20,6 @@ from fedquad.learn.batches import Batch
 from fedquad.learn.encoding import Arrays, Reader
 from fedquad.learn.tables import Table, TextTask
 
-NO_LABEL = -100  # of tokens that do not count, as torch's losses have it
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Practice:

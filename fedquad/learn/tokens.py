@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from fedquad import discover
 from fedquad.errors import DeviceError
-from fedquad.learn.encoding import Arrays, Reader
+from fedquad.learn.encoding import NO_LABEL, Arrays, Reader
 from fedquad.learn.source import locate
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.rounds import adapters
@@ -48,6 +48,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def answer_tokens(self) -> int:
+        """How many tokens are learned, where each has a label of its own; else none."""
+        return int((self.labels != NO_LABEL).sum()) if self.labels.ndim == 2 else 0
 
     def rows(self, indices: Ints | Sequence[int]) -> "Encoded":
         """The examples at these indices, in their order."""

@@ -17,7 +17,8 @@ from fedquad.rounds.unpack import Refused
 from fedquad.types import Adapter, Assignment, Floats, Report, Update
 
 ANSWER = frozenset({"device", "round", "based_on", "gradient_norms", "signals", "report", "delta"})
-REPORT = frozenset({"examples", "seconds", "peak_bytes", "loss", "lora_norm", "failure"})
+NEWER = {"tokens": 0}  # what reports of kept rounds and older workers do not say
+REPORT = frozenset({"examples", "tokens", "seconds", "peak_bytes", "loss", "lora_norm", "failure"})
 SIGNALS = 16
 NAME_BYTES = 200  # of a tensor, a signal or a digest
 REASON = 2000  # characters of a failure
@@ -112,13 +113,14 @@ def _based_on(found: object, sent: str) -> str:
 
 
 def _report(found: object, asked: Asked) -> Report:
-    fields = unpack.keys(found, REPORT, "its report")
+    fields = unpack.keys(NEWER | found if type(found) is dict else found, REPORT, "its report")
     seconds = unpack.number(fields["seconds"], "its seconds", 0, MOST_SECONDS)
     if seconds > 1.1 * asked.waited + 1:
         raise Refused(f"it reports {seconds:.6g} s, but {asked.waited:.6g} s had passed by the server's clock")
     loss = fields["loss"]
     return Report(
         examples=unpack.whole(fields["examples"], "its examples", 0, 10**9),
+        tokens=unpack.whole(fields["tokens"], "its tokens", 0, 10**12),
         seconds=seconds,
         peak_bytes=unpack.whole(fields["peak_bytes"], "its peak bytes", 0, 2**50),
         loss=math.nan if loss is None else unpack.number(loss, "its loss", -MOST, MOST),

@@ -9,7 +9,8 @@ Sums run in float64 and in plan order, whatever the order of arrival; layers tha
 bit-identical. A and B are averaged separately. Weights are kept per LoRA row, so that devices of unequal ranks merge by
 the same sum: the mean over the holders of a row. One update is in memory at a time (benchmarks/merge_memory.csv).
 
-The pieces compose: a weight per layer (`uniform`, `by_examples`, `by_steps`, `by_lora_norm`, or `within` some layers alone), one
+The pieces compose: a weight per layer (`uniform`, `by_examples`, `by_steps`, `by_lora_norm`, or `within` some layers alone, times
+the answers' tokens with `by_amount`), one
 sum (`total`, or `Totals.add` into several), and what becomes of it (`mean`, `zero_padded`, `mean_head`, `mean_delta`).
 
 Padding with zeros (HetLoRA) averages whole factors instead of deltas, a row that a device lacks counting as zero:
@@ -21,6 +22,7 @@ All adapters are in one unit, whatever their rank (adapters.py), so rows add up 
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -40,6 +42,7 @@ class Weights:
 
 
 Weigh = Callable[[Assignment, Report], Weights]
+Unit = Literal["", "examples", "tokens"]  # of what a device learns from
 
 
 def uniform(assignment: Assignment, report: Report) -> Weights:
@@ -50,6 +53,20 @@ def uniform(assignment: Assignment, report: Report) -> Weights:
 def by_examples(assignment: Assignment, report: Report) -> Weights:
     """Every holder counts by the examples it trained on (FedAvg)."""
     return Weights(layers=dict.fromkeys(assignment.trained, float(report.examples)), head=float(report.examples))
+
+
+def by_amount(weigh: Weigh, unit: Unit) -> Weigh:
+    """The same weights, times how much a device learned from; of weights that are its examples already, that in their place."""
+    if not unit:
+        return weigh
+
+    def weighed(assignment: Assignment, report: Report) -> Weights:
+        amount = float(getattr(report, unit))
+        weights = uniform(assignment, report) if weigh is by_examples else weigh(assignment, report)
+        layers = {layer: amount * weight for layer, weight in weights.layers.items()}
+        return replace(weights, layers=layers, head=amount * weights.head)
+
+    return weighed
 
 
 def by_steps(assignment: Assignment, report: Report) -> Weights:

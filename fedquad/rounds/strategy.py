@@ -98,7 +98,8 @@ class Strategy:
         """The state after the answers, given in plan order."""
         if self.combine is not None:
             return self.combine(state, answers, world)
-        return self.apply(state, aggregate.total(state.adapter, answers, self.weigh), world)
+        weigh = aggregate.by_amount(self.weigh, world.training.weigh)
+        return self.apply(state, aggregate.total(state.adapter, answers, weigh), world)
 
     def greatest_rank(self, rank: int) -> int:
         return max(rank, round(rank * self.rank_factor))

@@ -55,7 +55,8 @@ def strategy(
         return Adapter(layers={**common.layers, **own.layers}, head=own.head)
 
     def combine(state: ServerState, answers: Answers, world: World) -> ServerState:
-        return merge(state, answers, sizes_of(world.layers, step), momentum, share_head)
+        weigh = aggregate.by_amount(aggregate.by_examples, world.training.weigh)
+        return merge(state, answers, weigh, sizes_of(world.layers, step), momentum, share_head)
 
     return Strategy(plan=plan, init=init, send=send, combine=combine)
 
@@ -76,13 +77,18 @@ def own_of(state: ServerState, size: int) -> Adapter:
 
 
 def merge(
-    state: ServerState, answers: Answers, sizes: tuple[int, ...], momentum: float, share_head: bool
+    state: ServerState,
+    answers: Answers,
+    weigh: aggregate.Weigh,
+    sizes: tuple[int, ...],
+    momentum: float,
+    share_head: bool,
 ) -> ServerState:
     """Both aggregations in one pass: common layers over all sizes; of each size what only it or its m_g needs."""
     common, by_size = Totals(), {size: Totals() for size in sizes}
     for assignment, update in answers:
         size = len(assignment.present)
-        weights = aggregate.by_examples(assignment, update.report)
+        weights = weigh(assignment, update.report)
         common.add(state.adapter, update.delta, aggregate.within(weights, range(size - 1), has_head=share_head))
         by_size[size].add(
             state.adapter, update.delta, aggregate.within(weights, window(sizes, size), has_head=not share_head)

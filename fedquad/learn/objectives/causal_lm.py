@@ -14,9 +14,9 @@ from torch import nn
 
 from fedquad.errors import DeviceError
 from fedquad.learn.batches import Batch
-from fedquad.learn.encoding import Arrays, Reader
+from fedquad.learn.encoding import NO_LABEL, Arrays, Reader
 from fedquad.learn.language_head import head_losses, likeliest
-from fedquad.learn.practice import NO_LABEL, Practice, sums
+from fedquad.learn.practice import Practice, sums
 from fedquad.learn.tables import Table, TextTask
 
 Message = dict[str, str]

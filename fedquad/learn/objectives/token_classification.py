@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from fedquad.learn.batches import Batch
-from fedquad.learn.encoding import CHUNK, Arrays, Reader
-from fedquad.learn.practice import NO_LABEL, Practice, outputs, sums
+from fedquad.learn.encoding import CHUNK, NO_LABEL, Arrays, Reader
+from fedquad.learn.practice import Practice, outputs, sums
 from fedquad.learn.tables import Table, TextTask
 from fedquad.objectives.token_classification import spans
 
