@@ -205,6 +205,13 @@ class TestAnswers:
         known = [None if label == NO_LABEL else int(label) for label in data.labels[0]]
         assert known[:11] == [None, None, None, None, 7, 2, None, None, 9, 10, 2]
 
+    def test_another_template_makes_other_tokens(self, folder: Path) -> None:
+        whole = self.prepared(folder, **COLUMNS["causal_lm"]).input_ids
+        path = folder / "model" / "tokenizer_config.json"
+        template = "{% for m in messages %} {{ m['content'] }} </s>{% endfor %}"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
+        assert (self.prepared(folder, **COLUMNS["causal_lm"]).input_ids != whole).any()
+
     def test_a_prompt_that_leaves_no_room_is_refused_with_its_length(self, folder: Path) -> None:
         with pytest.raises(DeviceError, match=r"prompt alone takes 6 tokens, and model\.max_length is 5"):
             self.prepared(folder, max_length=5, **COLUMNS["causal_lm"])

@@ -16,7 +16,7 @@ from fedquad.errors import DeviceError
 BACKBONES = Path(__file__).parent / "mini" / "backbones"
 SAFE = ("*.safetensors", "*.safetensors.index.json")
 PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-TEXT = ("*.json", "*.txt", "*.model")  # configuration and tokenizer
+TEXT = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration, tokenizer, chat template
 
 
 def embedded() -> tuple[str, ...]:

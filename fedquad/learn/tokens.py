@@ -111,7 +111,7 @@ def keep(
 
     practice = practice_of(task.objective)
     tokenizer, pad = _tokenizer(model.name)
-    maker = _digest_of_tokenizer(tokenizer, pad, model.max_length)
+    maker = _digest_of_tokenizer(tokenizer, pad, model.max_length, is_spoken=task.objective == "causal_lm")
     reader = Reader(tokenizer=tokenizer, pad=pad, length=model.max_length, digest=maker)
     splits = {
         split: _kept(table, task, column if split == "train" else "", reader, practice.encode, cache)
@@ -208,10 +208,13 @@ def pad_id(config: Any, folder: Path) -> int:
     raise ValueError("neither its configuration nor its tokenizer names a token to pad with")
 
 
-def _digest_of_tokenizer(tokenizer: "PreTrainedTokenizerBase", pad: int, length: int) -> str:
+def _digest_of_tokenizer(tokenizer: "PreTrainedTokenizerBase", pad: int, length: int, is_spoken: bool = False) -> str:
+    """What text becomes tokens by; of conversations, the template and the tokens that begin and end them too."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     text = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     kinds = ",".join(tokenizer.model_input_names)
+    if is_spoken:
+        text += repr((tokenizer.chat_template, tokenizer.bos_token_id, tokenizer.eos_token_id))
     return hashlib.sha256(f"{SCHEMA}|{type(tokenizer).__name__}|{kinds}|{pad}|{length}|{text}".encode()).hexdigest()
 
 
