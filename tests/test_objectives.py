@@ -205,6 +205,13 @@ class TestAnswers:
         known = [None if label == NO_LABEL else int(label) for label in data.labels[0]]
         assert known[:11] == [None, None, None, None, 7, 2, None, None, 9, 10, 2]
 
+    def test_what_a_template_puts_behind_the_end_of_an_answer_is_not_learned(self, folder: Path) -> None:
+        path = folder / "model" / "tokenizer_config.json"
+        template = "<s>{% for m in messages %} {{ m['content'] }} </s> w9{% endfor %}"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
+        data = self.prepared(folder, **COLUMNS["causal_lm"])
+        assert (data.labels[data.labels != NO_LABEL].reshape(ROWS, 3)[:, 2] == 2).all()
+
     def test_another_template_makes_other_tokens(self, folder: Path) -> None:
         whole = self.prepared(folder, **COLUMNS["causal_lm"]).input_ids
         path = folder / "model" / "tokenizer_config.json"

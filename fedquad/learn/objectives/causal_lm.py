@@ -83,12 +83,17 @@ def _tokens(messages: list[Message], reader: Reader, where: str) -> tuple[list[i
             continue
         before, until = _templated(tokenizer, messages[:at], True), _templated(tokenizer, messages[: at + 1], False)
         if whole[: len(before)] == before and whole[: len(until)] == until:
-            spoken.append((len(before), len(until)))
+            spoken.append((len(before), _end(until, len(before), tokenizer.eos_token_id)))
         elif at == len(messages) - 1:
             raise DeviceError(
                 f"{where}: the tokenizer's chat template does not put an answer behind its prompt as it is; name another model"
             )
     return whole, spoken
+
+
+def _end(ids: list[int], begin: int, ends: int | None) -> int:
+    """Where an answer ends: behind the token that ends it, for a line break that a template puts after that is nobody's to say."""
+    return ids.index(ends, begin) + 1 if ends in ids[begin:] else len(ids)
 
 
 def _templated(tokenizer: Any, messages: Sequence[Message], asks: bool) -> list[int]:
