@@ -20,7 +20,7 @@ def folder_of(data: str, device: DeviceFolder) -> Path:
     path = Path(data).expanduser()
     if path.is_dir():
         return path.resolve()
-    made = sorted(name for name in task_names() if name.startswith(EMBEDDED))
+    made = sorted(name for name in task_names() if name.startswith(EMBEDDED) and _has_classes(name))
     if data not in made:
         raise DeviceError(f"--data is {data!r}: there is no such folder, and the embedded tasks are {', '.join(made)}")
     folder = device.path / "data" / data
@@ -28,6 +28,11 @@ def folder_of(data: str, device: DeviceFolder) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_bytes(folder / "train.jsonl", rows(data, device.name).encode())
     return folder
+
+
+def _has_classes(name: str) -> bool:
+    """What devices of their own learn is classification alone (tasks/prepare.py)."""
+    return find_task(DataSpec(name=name)).objective == "classification"
 
 
 def rows(task_name: str, device: str) -> str:
