@@ -4,14 +4,15 @@
     python -m benchmarks.activation_bytes --device cuda    # activation_bytes_cuda.csv: the allocator's word beside ours
 
 Batch 32, dropout 0.1, LoRA r 8 on queries and values of every layer. `later` is a layer above the first trained one,
-whose input needs no gradient; `mean` is over all of the model's layers.
+whose input needs no gradient; `mean` is over all of the model's layers. Decoders have Llama-3.2-1B's,
+Qwen2-0.5B's and Qwen3-0.6B's widths and no padding mask, as in training (fedquad/learn/objectives/causal_lm.py).
 """
 
 from typing import Any
 
 import torch
 
-from benchmarks.activation_models import batch_of, build, place, quiet
+from benchmarks.activation_models import DECODERS, batch_of, build, is_decoder, place, quiet
 from benchmarks.rows import arguments, record
 from fedquad.learn.activations.compress import compress
 from fedquad.learn.activations.meta import CudaOperators
@@ -30,15 +31,17 @@ CASES: list[tuple[str, str, str, int, float, str, int | None]] = [
     ("roberta-large", "sdpa", "bf16", 256, 0.0, "full", None),
     ("deberta-v3-large", "eager", "fp32", 128, 0.0, "full", 24_700),
     ("deberta-v3-large", "eager", "bf16", 128, 0.0, "full", None),
+    *((shape, "sdpa", precision, 256, 0.0, "full", None) for shape in DECODERS for precision in ("fp32", "bf16")),
 ]
 
 
 def count(shape: str, attention: str, precision: str, seq: int, dropout: float, coverage: Any) -> dict[str, float]:
     """Return bytes of a later layer and of the mean layer, counted on the meta device."""
     model = build(shape, attention, precision, lora_dropout=dropout, device="meta")
-    batch = {name: tensor.to("meta") for name, tensor in batch_of(BATCH, seq).items() if name != "labels"}
+    needed = {"input_ids"} if is_decoder(shape) else {"input_ids", "attention_mask"}  # padding lies where nobody looks
+    batch = {name: tensor.to("meta") for name, tensor in batch_of(BATCH, seq).items() if name in needed}
     layers = model.config.num_hidden_layers
-    with CudaOperators(), compress(model, range(layers), coverage) as handle:
+    with CudaOperators(is_padded=not is_decoder(shape)), compress(model, range(layers), coverage) as handle:
         model(**batch)
     saved = list(handle.saved_bytes().values())
     tokens = BATCH * seq
@@ -92,7 +95,8 @@ def main() -> None:
     options = parser.parse_args()
     measure = count if options.device == "meta" else allocate
     rows: list[dict[str, Any]] = []
-    for shape, attention, precision, seq, dropout, coverage, target in CASES:
+    cases = [case for case in CASES if options.device == "meta" or not is_decoder(case[0])]
+    for shape, attention, precision, seq, dropout, coverage, target in cases:
         setting = {"shape": shape, "attention": attention, "precision": precision, "batch": BATCH, "seq": seq}
         found = measure(shape, attention, precision, seq, dropout, coverage)
         rows.append({**setting, "lora_dropout": dropout, "coverage": coverage, **found, "target": target})

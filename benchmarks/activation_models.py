@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, DebertaV2Config, RobertaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    DebertaV2Config,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen3Config,
+    RobertaConfig,
+)
 
 from fedquad.learn.source import BACKBONES
 
@@ -28,6 +36,13 @@ SHAPES: dict[str, Any] = {
     "roberta-large": (RobertaConfig, LARGE),
     "deberta-v3-large": (DebertaV2Config, LARGE | DISENTANGLED),
 }
+# Widths of Llama-3.2-1B, Qwen2-0.5B and Qwen3-0.6B.
+DECODERS: dict[str, Any] = {
+    "llama": (LlamaConfig, {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 16}),
+    "qwen2": (Qwen2Config, {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2, "num_hidden_layers": 24}),
+    "qwen3": (Qwen3Config, {"hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 28}),
+}  # fmt: skip
+EMBEDDED = {"mini": AutoModelForSequenceClassification, "mini-decoder": AutoModelForCausalLM}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -40,37 +55,47 @@ def quiet() -> None:
 def build(
     shape: str, attention: str, precision: str, *, lora_dropout: float = 0.0, device: str = "cpu", **sizes: Any
 ) -> torch.nn.Module:
-    """Return a model of this shape in training mode; `mini` has its weights, the others random ones."""
+    """Return a model of this shape in training mode; embedded ones have their weights, the others random ones."""
     dtype = DTYPES[precision]
     with torch.device(device):
-        if shape == "mini":
-            folder = BACKBONES / "mini"
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, num_labels=3, attn_implementation=attention, dtype=torch.float32
+        if shape in EMBEDDED:
+            settings = {"num_labels": 3} if shape == "mini" else {}
+            model = EMBEDDED[shape].from_pretrained(
+                BACKBONES / shape, attn_implementation=attention, dtype=torch.float32, **settings
             )
         else:
-            kind, published = SHAPES[shape]
+            kind, published = {**SHAPES, **DECODERS}[shape]
             config = kind(**{**COMMON, **published, **sizes})
-            model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
+            auto = AutoModelForCausalLM if is_decoder(shape) else AutoModelForSequenceClassification
+            model = auto.from_config(config, attn_implementation=attention)
         targets = ["query_proj", "value_proj"] if shape.startswith("deberta") else ["query", "value"]
+        if is_decoder(shape):
+            targets = ["q_proj", "v_proj"]
         lora = LoraConfig(
             r=8,
             lora_alpha=8,
             lora_dropout=lora_dropout,
             target_modules=targets,
             init_lora_weights=False,
-            task_type="SEQ_CLS",
+            task_type="CAUSAL_LM" if is_decoder(shape) else "SEQ_CLS",
         )
         return get_peft_model(model, lora).to(device=device, dtype=dtype).train()
 
 
-def batch_of(rows: int, seq: int, device: str = "cpu", vocabulary: int = 180) -> dict[str, torch.Tensor]:
-    """Return tokens, padded by up to a quarter, and labels."""
+def is_decoder(shape: str) -> bool:
+    return shape in DECODERS or shape == "mini-decoder"
+
+
+def batch_of(
+    rows: int, seq: int, device: str = "cpu", vocabulary: int = 180, *, next_words: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return tokens, padded by up to a quarter, and labels: a class a row, or the words themselves."""
     draw = torch.Generator().manual_seed(1)
     ids = torch.randint(5, vocabulary, (rows, seq), generator=draw)
     lengths = torch.randint(seq * 3 // 4, seq, (rows, 1), generator=draw)
     mask = (torch.arange(seq) < lengths).long()
-    batch = {"input_ids": ids * mask + (1 - mask), "attention_mask": mask, "labels": torch.arange(rows) % 3}
+    labels = ids.masked_fill(mask == 0, -100) if next_words else torch.arange(rows) % 3
+    batch = {"input_ids": ids * mask + (1 - mask), "attention_mask": mask, "labels": labels}
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
