@@ -7,6 +7,7 @@
 Events of a story share people and deeds on purpose: who answers from one word alone, answers for the wrong event.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fedquad.learn.mini.language import grammar, inference, lexicon, questions
@@ -31,8 +32,13 @@ def draw(dice: Dice, length: int) -> Story:
         while len(events) < length:
             events.append(_alike(dice, dice.pick(events)))
         question = Question(dice.pick(events), dice.pick(("subject", "object")))
-        if sum(_answers(question, event) for event in events) == 1:
+        if has_one_answer(question, events):
             return Story(tuple(events), question)
+
+
+def has_one_answer(question: Question, events: Sequence[Event]) -> bool:
+    """Whether only one of the events could be meant by the question."""
+    return sum(_answers(question, event) for event in events) == 1
 
 
 def _alike(dice: Dice, event: Event) -> Event:
@@ -69,10 +75,19 @@ def ask(dice: Dice, story: Story) -> str:
     return questions.write(dice, replace(story.question, fact=replace(story.question.fact, place="")))
 
 
+def passive(event: Event) -> str:
+    """Return the event from its object's side, each word the first of its synonyms, its place left out."""
+    return f"the {event.object} was {lexicon.VERBS[event.verb].participles[0]} by the {event.subject}."
+
+
+def active(event: Event) -> str:
+    """Return the event from its subject's side, each word the first of its synonyms, its place left out."""
+    return f"the {event.subject} {lexicon.VERBS[event.verb].pasts[0]} the {event.object}."
+
+
 def reply(story: Story) -> str:
-    """Return the whole answer, in the one way there is: passive, each word the first of its synonyms."""
-    fact = story.question.fact
-    return f"the {fact.object} was {lexicon.VERBS[fact.verb].participles[0]} by the {fact.subject}."
+    """Return the whole answer, in the one way there is: that of `passive`."""
+    return passive(story.question.fact)
 
 
 def fragment(story: Story) -> str:
