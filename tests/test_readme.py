@@ -28,13 +28,15 @@ def commands(text: str) -> list[str]:
 COMMANDS = commands((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
-def run(command: str, home: Path) -> None:
+def run(command: str, home: Path, folder: Path = ROOT) -> None:
     environment = {
         **os.environ,
         "FEDQUAD_HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    done = subprocess.run(shlex.split(command), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
