@@ -177,3 +177,12 @@ def test_a_paced_plan_deals_out_the_steps_and_ends_together(run: Any) -> None:
         best = max(device["candidates"], key=lambda one: one["reward"])
         assert best["why"] == "chosen"
     assert "steps" in run("baselines", "--set", f"arms={arms}").out
+
+
+def test_on_mini_chat_a_device_is_short_of_memory_and_keeps_layers_in_int8(run: Any) -> None:
+    plan = run("mini-chat", "--json").document
+    k = plan["constants"]
+    short = [one for one in plan["devices"] if k["m_f"] + k["m_o"] * one["depth"] > one["memory_bytes"]]
+    assert plan["priced_as"] == "mini-decoder"
+    assert short
+    assert all(one["quantized"] > 0 for one in short)

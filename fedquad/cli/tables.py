@@ -20,7 +20,7 @@ from fedquad.store import campaign as store
 UNBOUNDED = 1000  # columns; a table measured inside its terminal is never wider than that
 MOST_SAID = 14  # sentences below a table
 PRESETS: Mapping[str, Callable[[str], bool]] = {  # in this order; the last takes all others
-    "The paper's figures and tables in small": lambda name: name.startswith("mini-"),
+    "The paper's figures and tables in small": lambda name: name.startswith(("mini-fig", "mini-table")),
     "The paper's own": lambda name: name.startswith("paper-"),
     "To begin with": lambda name: True,
 }
