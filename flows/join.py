@@ -13,7 +13,7 @@ from fedquad.onboard.folder import DeviceFolder, device_folder
 from fedquad.store.campaign import home
 from fedquad.store.servers import into, read_servers
 from flows import settings
-from tasks.exchange_url import exchange_url
+from tasks.exchange_url import exchange_url, named
 
 DEFAULTS = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run waits that long for its device at most; each look is a write to SQLite
@@ -51,7 +51,8 @@ def serve_device(asked: Serving) -> None:
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
     settings.apply(home())
-    os.environ["FEDQUAD_EXCHANGE"] = exchange_url(asked.exchange)
+    exchange = named(asked.exchange)
+    os.environ["FEDQUAD_EXCHANGE"] = exchange_url(exchange)
     folder = device_folder(asked.name)
     folder.make()
     with alone(folder):
@@ -60,7 +61,7 @@ def serve_device(asked: Serving) -> None:
         trainer = (asked.data, asked.model, asked.label_column) if asked.own_trainer else ()
         print(f"{asked.name}: joins {asked.pool} on {os.environ['PREFECT_API_URL']}; Ctrl-C ends it", flush=True)
         with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(Device(folder, asked.pool, trainer).serve())
+            asyncio.run(Device(folder, asked.pool, exchange, trainer).serve())
         print(f"{asked.name}: ended")
 
 

@@ -41,6 +41,7 @@ class Device:
 
     folder: DeviceFolder
     pool: str
+    exchange: str  # as `--exchange` names it
     trainer: tuple[str, ...] = ()  # data, model and label column for a trainer of our own; empty: it runs elsewhere
     skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
 
@@ -127,7 +128,8 @@ class Device:
 
     async def tell(self, *, leaving: bool = False) -> None:
         """Send one report; the server's clock, as its answer shows it, dates the next."""
-        said = report(self.folder, self.pool, our_version(), await asyncio.to_thread(read_board), leaving=leaving)
+        board = await asyncio.to_thread(read_board)
+        said = report(self.folder, self.pool, our_version(), board, self.exchange, leaving=leaving)
         resource = f"fedquad.device.{self.pool}.{self.folder.name}"
         event = Event.model_validate(
             {

@@ -1,11 +1,23 @@
 """Where adapters pass between machines: the setting `fleet.exchange`, or a device's --exchange, as a URL."""
 
 import os
+from urllib.parse import urlsplit
 
-from fedquad.errors import ServiceError
+from fedquad.errors import ExchangeError, ServiceError
 from fedquad.exchange.exchange import Exchange, open_exchange
 
 EXPERIMENT = "0"  # MLflow's default one: whoever may edit it may exchange (docs/server.md)
+
+
+def named(exchange: str) -> str:
+    """The exchange as both sides name it; a device says this in its status, so no password may be in it."""
+    try:
+        has_secret = urlsplit(exchange).password is not None
+    except ValueError as error:
+        raise ExchangeError(f"the exchange's URL cannot be read: {error}") from error
+    if has_secret:
+        raise ExchangeError("the exchange's URL holds a password; statuses and logs show it, so give that apart")
+    return exchange.rstrip("/") or exchange
 
 
 def exchange_url(exchange: str) -> str:

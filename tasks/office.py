@@ -16,7 +16,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 
-from fedquad.errors import FedquadError, ServiceError
+from fedquad.errors import FedquadError, ServiceError, quoted
 from fedquad.exchange.exchange import Exchange
 from fedquad.fleets.reported import Reported
 from fedquad.learn.jobs import Join, to_json
@@ -42,8 +42,11 @@ async def opened(folder: CampaignFolder, spec: CampaignSpec) -> AsyncIterator["O
     async with get_client() as client:
         roster, heard = await joined.gather(client, folder, spec.fleet)
         scope = f"c-{hashlib.sha256(f'{socket.gethostname()}:{folder.path}'.encode()).hexdigest()[:12]}"
-        exchange = exchange_url.opened(exchange_url.exchange_url(spec.fleet.exchange), scope)
-        office = Office(DeviceRuns(client, scope), exchange, scope, roster, spec.fleet.status_seconds, heard=heard)
+        name = exchange_url.named(spec.fleet.exchange)
+        exchange = exchange_url.opened(exchange_url.exchange_url(name), scope)
+        office = Office(
+            DeviceRuns(client, scope), exchange, scope, roster, spec.fleet.status_seconds, name, heard=heard
+        )
         try:
             yield office
         finally:
@@ -59,6 +62,7 @@ class Office:
     scope: str
     roster: Roster
     status_seconds: float  # the age of a report that still counts
+    exchange_name: str  # which a device has to use too
     opening: str = ""
     heard: dict[Who, Reported] = field(default_factory=dict)
 
@@ -70,14 +74,24 @@ class Office:
         """Hear what the devices say of themselves."""
         self.heard = await joined.reports(self.client, self.status_seconds, self.roster.real().values())
 
-    def why_absent(self, who: Who) -> str:
-        """Why a device cannot be asked; empty where it can."""
+    def why_out_of_reach(self, who: Who) -> str:
+        """Why nothing that is sent would reach a device; empty where it would."""
         said = self.heard.get(who)
         if said is None:
             return f"it has not reported within {self.status_seconds:.0f} s"
-        if said.opened == self.opening and said.problem:
-            return said.problem
+        if said.exchange != self.exchange_name:
+            return (
+                f"it exchanges adapters by {quoted(said.exchange)}, but the campaign's fleet.exchange is "
+                f"{quoted(self.exchange_name)}; start it with that --exchange"
+            )
         return ""
+
+    def why_absent(self, who: Who) -> str:
+        """Why a device cannot be asked to train; empty where it can."""
+        if reason := self.why_out_of_reach(who):
+            return reason
+        said = self.heard[who]
+        return said.problem if said.opened == self.opening else ""
 
     async def patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """What Prefect answers; a server that goes away, or is too busy, is asked again for a while."""
@@ -102,6 +116,9 @@ class Office:
         await self.runs.end_left()
         waiting: dict[UUID, str] = {}
         for pool, name in self.roster.real().values():
+            if reason := self.why_out_of_reach((pool, name)):
+                announce("notice", message=f"{name} cannot take part: {reason}")
+                continue
             parameters = {"name": f"join - {name}", "scope": self.scope, "opening": self.opening, "seconds": deadline}
             key = f"{self.scope} {self.opening} {pool} {name} {time.time_ns()}"
             run = await self.patiently(partial(self.runs.create, pool, name, parameters, key, None))

@@ -18,9 +18,10 @@ from fedquad.types import Assignment
 
 BOARDS = {"jetson-agx-xavier": 1, "jetson-xavier-nx": 1, "jetson-tx2": 1}
 GOOD: dict[str, Any] = {
-    "schema": 1, "name": "agx-07", "pool": "jetson-agx", "version": "2026.11.0", "memory_bytes": 3_000_000_000, "mode": "MAXN",
+    "schema": 2, "name": "agx-07", "pool": "jetson-agx", "version": "2026.11.0", "memory_bytes": 3_000_000_000, "mode": "MAXN",
     "watts": 21.5, "upload_bandwidth": 1e6, "download_bandwidth": None, "examples": 812, "labels": ["1", "2"], "opened": "a" * 64,
     "backbone": "", "problem": "", "step_seconds": {"1": 0.1, "12": 0.4}, "loads": 1, "age_seconds": 0.5, "leaving": False,
+    "exchange": "mlflow",
 }  # fmt: skip
 
 
@@ -33,10 +34,11 @@ def test_a_good_report_is_read_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema", 2), ("name", "../x"), ("name", "A"), ("pool", ""), ("memory_bytes", -1), ("memory_bytes", 1.5), ("memory_bytes", True),
+        ("schema", 1), ("name", "../x"), ("name", "A"), ("pool", ""), ("memory_bytes", -1), ("memory_bytes", 1.5), ("memory_bytes", True),
         ("watts", float("nan")), ("watts", "12"), ("examples", 10**10), ("labels", "abc"), ("labels", ["x"] * 5000), ("labels", [1]),
         ("opened", "xyz"), ("problem", "x" * 2000), ("step_seconds", {"one": 1.0}), ("step_seconds", {"1": float("inf")}),
         ("step_seconds", {str(depth): 1.0 for depth in range(9)}), ("step_seconds", []), ("loads", None), ("age_seconds", -1), ("leaving", 0),
+        ("exchange", None), ("exchange", "x" * 2000),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_its_name(key: str, value: object) -> None:

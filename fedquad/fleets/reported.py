@@ -19,9 +19,10 @@ KEYS = frozenset(
     {
         "schema", "name", "pool", "version", "memory_bytes", "mode", "watts", "upload_bandwidth", "download_bandwidth",
         "examples", "labels", "opened", "backbone", "problem", "step_seconds", "loads", "age_seconds", "leaving",
+        "exchange",
     }
 )  # fmt: skip
-SCHEMA = 1
+SCHEMA = 2
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 DIGEST = re.compile(r"[0-9a-f]{64}|")
 MOST_LABELS = 4096
@@ -50,6 +51,7 @@ class Reported:
     loads: int  # models loaded since it joined
     age_seconds: float  # of what the trainer noted, when this was sent
     leaving: bool  # its last word: it was ended in good order
+    exchange: str  # where it sends and fetches adapters, as `--exchange` names it
 
 
 def read(found: object) -> Reported:
@@ -74,6 +76,7 @@ def read(found: object) -> Reported:
         loads=unpack.whole(fields["loads"], "its loads", 0, 10**9),
         age_seconds=unpack.number(fields["age_seconds"], "its age", 0, 1e8),
         leaving=_flag(fields["leaving"], "whether it leaves"),
+        exchange=_line(fields["exchange"], "its exchange", 1000),
     )
 
 

@@ -82,7 +82,7 @@ class Worker:
         if self.prefixes is None:
             self.prefixes = Prefixes(job.training.prefix_bytes)
         update = loop.train(
-            self._loaded(),
+            self.loaded(),
             job.assignment,
             _adapter(job),
             self.splits["train"].rows(self._shard(job.shards, job.assignment.device)),
@@ -101,10 +101,11 @@ class Worker:
         from fedquad.learn import evaluate
 
         return evaluate.evaluate(
-            self._loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
+            self.loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
         ).to_json()
 
-    def _loaded(self) -> "Trainee":
+    def loaded(self) -> "Trainee":
+        """The model of the last `open`."""
         if self.trainee is None:
             raise DeviceError("no model is loaded here; a job 'open' comes before any other")
         return self.trainee

@@ -10,7 +10,7 @@ from fedquad.onboard.folder import DeviceFolder
 
 
 def report(
-    folder: DeviceFolder, pool: str, version: str, board: BoardReading, *, leaving: bool = False
+    folder: DeviceFolder, pool: str, version: str, board: BoardReading, exchange: str, *, leaving: bool = False
 ) -> dict[str, Any]:
     """The status as it travels."""
     trainer, transfer = folder.noted("trainer"), folder.noted("transfer")
@@ -32,6 +32,7 @@ def report(
         "step_seconds": dict(trainer.get("step_seconds", {})),
         "loads": int(trainer.get("loads", 0)),
         "leaving": leaving,
+        "exchange": exchange,
         "age_seconds": max(0.0, time.time() - float(trainer.get("noted_at", time.time()))),
     }
 

@@ -111,7 +111,7 @@ class Trainer:
                 objective="classification",
             )
         )
-        backbone, trainee = answer["layout"]["digest"], self.worker._loaded()
+        backbone, trainee = answer["layout"]["digest"], self.worker.loaded()
         self.note(
             backbone=backbone,
             loads=self.facts["loads"] + 1,
@@ -128,13 +128,13 @@ class Trainer:
 
     def _timed(self, job: Join) -> dict[str, float]:
         """Seconds of a step at depth 1 and at full depth."""
-        layers = self.worker._loaded().layout.shape.layers
+        layers = self.worker.loaded().layout.shape.layers
         return {str(depth): self._step_seconds(job, depth) for depth in sorted({1, layers})}
 
     def _step_seconds(self, job: Join, depth: int) -> float:
         from fedquad.learn import loop
 
-        trainee, rank = self.worker._loaded(), job.model.rank
+        trainee, rank = self.worker.loaded(), job.model.rank
         everything = tuple(range(trainee.layout.shape.layers))
         assignment = Assignment(
             device=0,
