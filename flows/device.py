@@ -7,8 +7,9 @@ Parameters hold digests and numbers only; where the contents lie and where the t
 import json
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
@@ -16,6 +17,7 @@ from prefect.states import Completed, Failed
 
 from fedquad.errors import FedquadError
 from fedquad.exchange.exchange import Exchange
+from fedquad.exchange.patience import patiently
 from fedquad.onboard.channel import ask
 from fedquad.onboard.folder import DeviceFolder, own_folder
 from fedquad.store import files
@@ -25,6 +27,7 @@ EXCHANGE = "FEDQUAD_EXCHANGE"  # set by `fedquad device serve`
 MOST_ADAPTER_BYTES = 2**31
 MOST_OPENING_BYTES = 2**20
 LEAST_MEASURED_BYTES = 10_000  # of a transfer that tells a bandwidth
+Content = TypeVar("Content")
 KEPT = {"opening": 8, "adapter": 1}  # how many of a kind stay in the inbox
 
 
@@ -53,23 +56,23 @@ async def device(
         adapter: Digest of the file it starts from.
         adapter_digest: Digest of the tensors in that file.
     """
-    folder, began = own_folder(), time.time()
+    folder, until = own_folder(), time.monotonic() + seconds
     try:
         exchange = opened(os.environ[EXCHANGE], scope)
-        fetch(exchange, folder, "opening", opening, MOST_OPENING_BYTES)
+        await fetch(exchange, folder, "opening", opening, MOST_OPENING_BYTES, until)
         request: dict[str, Any] = {"op": "join", "opening": opening, "seconds": seconds}
         if assignment is None:
             facts = await ask(folder.socket, request)
             return Completed(message=f"joined: {facts['loads']} loads, backbone {facts['backbone'][:12]}")
-        fetched = fetch(exchange, folder, "adapter", adapter, MOST_ADAPTER_BYTES)
+        fetched = await fetch(exchange, folder, "adapter", adapter, MOST_ADAPTER_BYTES, until)
         request |= {
             "op": "train", "assignment": assignment, "adapter": adapter, "adapter_digest": adapter_digest,
-            "key": key, "round": round, "seconds": seconds - (time.time() - began),
+            "key": key, "round": round, "seconds": until - time.monotonic(),
         }  # fmt: skip
         told = Progress()
         answer = await ask(folder.socket, request, told)
         answer["report"]["seconds"] += fetched
-        return Completed(message=lay_down(exchange, folder, answer, told.first_step))
+        return Completed(message=await lay_down(exchange, folder, answer, told.first_step, until))
     except FedquadError as error:
         return Failed(message=str(error))
 
@@ -85,14 +88,12 @@ class Progress:
         get_run_logger().info("step %s of %s", line["step"], line["of"])
 
 
-def fetch(exchange: Exchange, folder: DeviceFolder, kind: str, digest: str, most: int) -> float:
+async def fetch(exchange: Exchange, folder: DeviceFolder, kind: str, digest: str, most: int, until: float) -> float:
     """Have a content in the inbox, each once; returns the seconds its transfer took."""
     path = folder.received(kind, digest)
     if path.is_file():
         return 0.0
-    began = time.perf_counter()
-    content = exchange.get(digest, most)
-    took = time.perf_counter() - began
+    content, took = await transferred(partial(exchange.get, digest, most), until)
     measured(folder, "download_bandwidth", len(content), took)
     earlier = sorted(folder.inbox.glob(f"{kind}-*"), key=lambda one: one.stat().st_mtime, reverse=True)
     for old in earlier[KEPT[kind] - 1 :]:
@@ -101,18 +102,28 @@ def fetch(exchange: Exchange, folder: DeviceFolder, kind: str, digest: str, most
     return took
 
 
-def lay_down(exchange: Exchange, folder: DeviceFolder, answer: dict[str, Any], first_step: float) -> str:
+async def lay_down(
+    exchange: Exchange, folder: DeviceFolder, answer: dict[str, Any], first_step: float, until: float
+) -> str:
     """Put delta and answer into the exchange; returns the run's message, which names both."""
     delta = ""
     if not answer["report"]["failure"]:
         content = files.read_bytes(folder.outbox / "delta.safetensors", MOST_ADAPTER_BYTES)
-        began = time.perf_counter()
-        delta = exchange.put(content)
-        took = time.perf_counter() - began
+        delta, took = await transferred(partial(exchange.put, content), until)
         measured(folder, "upload_bandwidth", len(content), took)
         answer["report"]["seconds"] += took
-    document = exchange.put(json.dumps(answer).encode())
+    document, _ = await transferred(partial(exchange.put, json.dumps(answer).encode()), until)
     return f"answer {document} delta {delta or 'none'} first step {first_step:.3f}"
+
+
+async def transferred(transfer: Callable[[], Content], until: float) -> tuple[Content, float]:
+    """What a transfer came to, and its seconds: those for which the exchange was away are none of them."""
+
+    def timed() -> tuple[Content, float]:
+        began = time.perf_counter()
+        return transfer(), time.perf_counter() - began
+
+    return await patiently(timed, until=until, tell=get_run_logger().warning)
 
 
 def measured(folder: DeviceFolder, which: str, size: int, seconds: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 
 from fedquad.errors import FedquadError, ServiceError, quoted
 from fedquad.exchange.exchange import Exchange
+from fedquad.exchange.patience import patiently
 from fedquad.fleets.reported import Reported
 from fedquad.learn.jobs import Join, to_json
 from fedquad.spec import CampaignSpec
@@ -65,14 +67,18 @@ class Office:
     exchange_name: str  # which a device has to use too
     opening: str = ""
     heard: dict[Who, Reported] = field(default_factory=dict)
+    away_at: float = -math.inf  # when Prefect last did not answer, by time.monotonic()
+    away_seconds: float = 0.0  # for how long it had not by then
 
     @property
     def client(self) -> PrefectClient:
         return self.runs.client
 
     async def listen(self) -> None:
-        """Hear what the devices say of themselves."""
-        self.heard = await joined.reports(self.client, self.status_seconds, self.roster.real().values())
+        """Hear what the devices say of themselves; while Prefect is away none can, which is no silence of theirs."""
+        is_just_back = time.monotonic() - self.away_at < self.status_seconds
+        age = self.status_seconds + (self.away_seconds if is_just_back else 0.0)
+        self.heard = await joined.reports(self.client, age, self.roster.real().values())
 
     def why_out_of_reach(self, who: Who) -> str:
         """Why nothing that is sent would reach a device; empty where it would."""
@@ -95,14 +101,15 @@ class Office:
 
     async def patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """What Prefect answers; a server that goes away, or is too busy, is asked again for a while."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        began = time.monotonic()
         while True:
             try:
                 return await ask()
             except (httpx.HTTPError, OSError) as error:
                 if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
                     raise
-                if time.monotonic() > end:
+                self.away_at, self.away_seconds = time.monotonic(), time.monotonic() - began + LOOK_SECONDS
+                if self.away_seconds > PATIENCE_SECONDS:
                     raise ServiceError(
                         f"Prefect did not answer for {PATIENCE_SECONDS:.0f} s ({type(error).__name__}: {error})"
                     ) from None
@@ -110,12 +117,15 @@ class Office:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def join(self, job: Join, deadline: float) -> None:
-        """Have every device load what the campaign needs; one that cannot is absent, and its reports say why."""
+        """Have every device load what the campaign needs, unless it has; one that cannot is absent, and its reports say why."""
         content = json.dumps(to_json(job), sort_keys=True).encode()
         self.opening = await asyncio.to_thread(self.exchange.put, content)
         await self.runs.end_left()
         waiting: dict[UUID, str] = {}
         for pool, name in self.roster.real().values():
+            said = self.heard.get((pool, name))
+            if said and said.opened == self.opening and not said.problem:
+                continue  # it has it loaded: of this campaign before, or of one like it
             if reason := self.why_out_of_reach((pool, name)):
                 announce("notice", message=f"{name} cannot take part: {reason}")
                 continue
@@ -134,6 +144,12 @@ class Office:
         for run_id, name in waiting.items():
             announce("notice", message=f"{name} has not loaded the model within {deadline:g} s")
             self.runs.end(run_id, "not joined in time")
+
+    async def laid_down(self, content: bytes, *, until: float) -> str:
+        """Put a content into the exchange, which may be away until then."""
+        return await patiently(
+            partial(self.exchange.put, content), until=until, tell=lambda said: announce("notice", message=said)
+        )
 
     async def close(self) -> None:
         await self.runs.close()

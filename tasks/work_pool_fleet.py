@@ -2,7 +2,8 @@
 
 A round asks Prefect once a second, for all its runs together. A device that has not answered by the deadline, whose run was
 cancelled, or that has fallen silent, counts as lost; its run is ended, and whatever it still sends is not looked at. A run that
-crashed is sent once more. What a device answers is read through the gate like any other's.
+crashed is sent once more, an exchange that is away is asked again until the deadline. What a device answers is read through the
+gate like any other's.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import TaskRunContext
 
-from fedquad.errors import FedquadError, ServiceError
+from fedquad.errors import ExchangeError, FedquadError, ServiceError
+from fedquad.exchange.medium import Away
 from fedquad.fleets import fleet, reported
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
@@ -49,11 +51,17 @@ class Sent:
 
     job: Job
     who: Who
-    run_id: UUID
+    run_id: UUID | None  # None until it is there
     at: float  # by our own clock
     at_time: float
     most_bytes: int  # of its delta
     tries: int = 1
+    trouble: str = ""  # why its answer is not had yet
+
+    @property
+    def id(self) -> UUID:
+        assert self.run_id is not None
+        return self.run_id
 
 
 class WorkPoolFleet:
@@ -87,7 +95,10 @@ class WorkPoolFleet:
         sent: dict[UUID, Sent] = {}
         try:
             for one in await asyncio.gather(*(self._send(job) for job in jobs)):
-                sent[one.run_id] = one
+                if isinstance(one, Sent):
+                    sent[one.id] = one
+                else:
+                    yield one
             listened = time.monotonic()
             while sent:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -110,13 +121,21 @@ class WorkPoolFleet:
             run = runs.get(run_id)
             state = run.state if run is not None else None
             if late:
-                answers.append(self._lost(one, run, f"no answer within {self.drawn.spec.deadline_seconds:.0f} s"))
+                answers.append(self._lost(one, run, self._too_late(one.trouble)))
             elif run is not None and state is not None and state.is_final():
                 if again := await self._again(one, run):
                     del sent[run_id]
-                    sent[again.run_id] = again
+                    if isinstance(again, Sent):
+                        sent[again.id] = again
+                    else:
+                        answers.append(again)
                     continue
-                answers.append(await self._answer(one, run))
+                try:
+                    answers.append(await self._answer(one, run))
+                except Away as away:  # asked for again at the next look
+                    one.trouble = str(away)
+                    announce("notice", message=f"the answer of {one.who[1]} cannot be fetched: {away}; asking again")
+                    continue
             elif one.who not in self.office.heard:
                 answers.append(
                     self._lost(one, run, f"it fell silent: no report for {self.drawn.spec.status_seconds:.0f} s")
@@ -128,21 +147,29 @@ class WorkPoolFleet:
                 self.office.runs.end(run_id, "past its deadline" if late else "its device fell silent")
         return answers
 
-    async def _send(self, job: Job, tries: int = 1) -> Sent:
-        """Lay the adapter down and put a run into the device's queue."""
+    def _too_late(self, trouble: str) -> str:
+        return f"no answer within {self.drawn.spec.deadline_seconds:.0f} s" + (f": {trouble}" if trouble else "")
+
+    async def _send(self, job: Job, tries: int = 1) -> Sent | Answer:
+        """Lay the adapter down and put a run into the device's queue; where that cannot be, the device is lost."""
         who = self.office.roster.places[job.device]
         if not who[1]:
             raise ServiceError(f"device {job.device} is asked, but nobody joined in its place")
         content = await asyncio.to_thread(files.read_bytes, Path(job.train.adapter), 2**40)
-        adapter = await asyncio.to_thread(self.office.exchange.put, content)
+        one = Sent(job, who, None, time.monotonic(), time.time(), 2 * len(content) + 2**20, tries)
+        until = one.at + self.drawn.spec.deadline_seconds
+        try:
+            adapter = await self.office.laid_down(content, until=until)
+        except ExchangeError as error:
+            return self._lost(one, None, f"its adapter could not be sent: {error}")
         arm, task = Path(job.train.out).parent.parent.name, Path(job.train.out).stem
-        round, attempt, at = job.train.round, job.train.key[1], time.monotonic()
+        round, attempt = job.train.round, job.train.key[1]
         context = TaskRunContext.get()
         parameters = {
             "name": f"{arm} round {round} - {who[1]}",
             "scope": self.office.scope,
             "opening": self.office.opening,
-            "seconds": self.drawn.spec.deadline_seconds,
+            "seconds": max(1.0, until - time.monotonic()),
             "round": round,
             "key": list(job.train.key),
             "assignment": asdict(job.train.assignment),
@@ -154,15 +181,17 @@ class WorkPoolFleet:
             key += f" {time.time_ns()}"
         parent = context.task_run.id if context else None
         run = await self.office.patiently(partial(self.office.runs.create, *who, parameters, key, parent))
-        return Sent(job, who, run.id, at, time.time(), 2 * len(content) + 2**20, tries)
+        one.run_id = run.id
+        return one
 
-    async def _again(self, one: Sent, run: FlowRun) -> Sent | None:
+    async def _again(self, one: Sent, run: FlowRun) -> Sent | Answer | None:
         """Send a job once more whose run crashed while its device is there."""
         is_crash = run.state is not None and run.state.type == StateType.CRASHED
         if not is_crash or one.tries > 1 or one.who not in self.office.heard:
             return None
         again = await self._send(one.job, one.tries + 1)
-        again.at, again.at_time = one.at, one.at_time  # its deadline stays
+        if isinstance(again, Sent):
+            again.at, again.at_time = one.at, one.at_time  # its deadline stays
         return again
 
     async def _answer(self, one: Sent, run: FlowRun) -> Answer:
@@ -178,6 +207,8 @@ class WorkPoolFleet:
             if delta != "none":
                 content = await asyncio.to_thread(self.office.exchange.get, delta, one.most_bytes)
                 files.write_bytes(Path(one.job.train.out), content)
+        except Away:
+            raise
         except FedquadError as error:
             return self._lost(one, run, f"its answer cannot be fetched: {error}")
         about = self._about(one, run) | {"answer": document, "first_step": float(first_step)}
@@ -195,10 +226,10 @@ class WorkPoolFleet:
         began = run.start_time.timestamp() if run is not None and run.start_time else None
         status = {name: float(getattr(self.latest, name)[one.job.device]) for name in STATUS} if self.latest else {}
         return {
-            "run": str(one.run_id),
+            "run": str(one.run_id or ""),
             "name": one.who[1],
             "tries": one.tries,
-            "state": run.state_name if run is not None and run.state_name else "unknown",
+            "state": run.state_name if run is not None and run.state_name else "unknown" if one.run_id else "not sent",
             "sent": one.at_time,
             "started": began,
             "ended": ended,

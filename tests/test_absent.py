@@ -1,5 +1,6 @@
 """Why a real device is not asked: it is silent, sends adapters elsewhere, or could not load what the campaign needs."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from test_reported import GOOD
 from fedquad.errors import ExchangeError
 from fedquad.exchange.exchange import open_exchange
 from fedquad.fleets import reported
-from tasks import exchange_url
+from tasks import exchange_url, joined
 from tasks.device_runs import DeviceRuns
 from tasks.joined import Roster
 from tasks.office import Office
@@ -47,6 +48,29 @@ def test_a_problem_makes_a_device_absent_from_the_campaign_that_it_is_of(tmp_pat
     assert office(tmp_path, broken).why_absent(WHO) == "its backbone has another digest"
     assert office(tmp_path, broken).why_out_of_reach(WHO) == ""  # so that it is asked to load again
     assert office(tmp_path, replace(broken, opened="b" * 64)).why_absent(WHO) == ""
+
+
+def test_while_prefect_is_away_no_device_can_report_and_none_is_silent(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds away: for a minute after it, reports may be two seconds older."""
+    asked: list[float] = []
+    fails = [OSError("refused"), OSError("refused"), None]
+
+    async def reports(client: Any, age: float, wanted: Any) -> dict[Any, Any]:
+        if error := fails.pop(0) if fails else None:
+            raise error
+        asked.append(age)
+        return {}
+
+    monkeypatch.setattr(joined, "reports", reports)
+    there = office(tmp_path, SAID)
+    asyncio.run(there.patiently(there.listen))
+    asyncio.run(there.listen())
+    there.away_at -= 61
+    asyncio.run(there.listen())
+    assert all(62.0 <= age < 70.0 for age in asked[:2])
+    assert asked[2] == 60.0
 
 
 def test_an_exchange_has_one_name_on_both_sides_and_no_password_in_it() -> None:

@@ -23,7 +23,7 @@ from email.message import Message
 from urllib.parse import SplitResult, parse_qs, quote
 
 from fedquad.errors import ExchangeError, quoted, shown
-from fedquad.exchange.medium import too_large
+from fedquad.exchange.medium import Away, too_large
 
 ROUTE = "api/2.0/mlflow-artifacts/artifacts"
 ROOT = "fedquad-exchange"
@@ -119,7 +119,7 @@ class ArtifactProxy:
                 return self._accepted(method, self._try(method, path, headers or {}, content, most))
             except _Gone as gone:
                 if time.monotonic() + pause > until:
-                    raise ExchangeError(f"{self.where} cannot be reached: {gone}; is the server running?") from gone
+                    raise Away(f"{self.where} cannot be reached: {gone}; is the server running?") from gone
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedquad.errors import ExchangeError, quoted, shown
-from fedquad.exchange.medium import too_large
+from fedquad.exchange.medium import Away, too_large
 
 RENAMING = {"file", "local", "sftp", "ssh", "ftp", "smb"}  # elsewhere an object is there when all of it is
 PARTIAL = ".partial"
@@ -109,9 +109,8 @@ class Filesystem:
             raise
         except Exception as error:
             reason = shown(str(error)) or type(error).__name__
-            raise ExchangeError(
-                f"the exchange {self.where} cannot {what} {name[:12] or 'its contents'}: {reason}"
-            ) from error
+            kind = ExchangeError if isinstance(error, PermissionError) else Away
+            raise kind(f"the exchange {self.where} cannot {what} {name[:12] or 'its contents'}: {reason}") from error
 
 
 def open_filesystem(url: str, scope: str) -> Filesystem:

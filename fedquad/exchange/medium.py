@@ -5,6 +5,10 @@ from typing import Protocol
 from fedquad.errors import ExchangeError
 
 
+class Away(ExchangeError):
+    """A place that is out of reach for now: what is asked of it is worth another try."""
+
+
 class Medium(Protocol):
     """A flat place for named contents."""
 
