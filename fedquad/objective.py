@@ -78,6 +78,7 @@ class Objective:
     name: str
     metrics: tuple[Metric, ...]  # that it can be judged by, the usual one first
     score: Callable[[Sums], dict[str, float]]  # every metric, by name
+    nothing: Callable[[int], Sums]  # what is counted besides loss and count, of no examples, from the number of labels
     head: HeadCost  # (shape, batch, sequence, labels, element bytes) -> what the head costs a step
     task_type: str  # PEFT's word
     outputs: Callable[[Sequence[str]], int] = len  # of the head, from the names of its labels

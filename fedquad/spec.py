@@ -133,8 +133,13 @@ class DataSpec:
             )
         if self.partition == "local":
             require(self.train is None, "data.train", self.train, "with partition: local all that devices have is used")
-            has_columns = bool(self.text_columns) and bool(self.label_column)
-            require(has_columns, "data.partition", "local", "that needs data.text_columns and data.label_column")
+            has_columns = (bool(self.text_columns) and bool(self.label_column)) or bool(self.conversation)
+            require(
+                has_columns,
+                "data.partition",
+                "local",
+                "that needs data.text_columns and data.label_column, or the columns of conversations",
+            )
         require(
             bool(self.prompt_column) == bool(self.answer_column),
             "data.answer_column",
@@ -430,12 +435,6 @@ class CampaignSpec:
             "data.partition",
             self.data.partition,
             "real devices (fleet.pools) have data of their own: it is `local`",
-        )
-        require(
-            not self.fleet.pools or self.data.evaluation == "server",
-            "data.evaluation",
-            self.data.evaluation,
-            "real devices train and do not score: give data.source a validation and a test file",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")

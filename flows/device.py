@@ -31,7 +31,7 @@ Content = TypeVar("Content")
 KEPT = {"opening": 8, "adapter": 1}  # how many of a kind stay in the inbox
 
 
-@flow(name="device", flow_run_name="{name}", persist_result=False)
+@flow(name="device", persist_result=False)  # whoever makes a run names it: naming it here is a request more
 async def device(
     name: str,
     scope: str,
@@ -43,7 +43,8 @@ async def device(
     adapter: str = "",
     adapter_digest: str = "",
 ) -> State[Any]:
-    """Carry out one assignment on this device's own data, or, without one, load what the campaign needs.
+    """Carry out one assignment on this device's own data; without one, score the adapter by what it holds back of them; without
+    an adapter too, load what the campaign needs.
 
     Args:
         name: What the run is called.
@@ -53,7 +54,7 @@ async def device(
         round: The round it belongs to.
         key: The key of its randomness.
         assignment: What to train, in numbers.
-        adapter: Digest of the file it starts from.
+        adapter: Digest of the file it starts from, or that is scored.
         adapter_digest: Digest of the tensors in that file.
     """
     folder, until = own_folder(), time.monotonic() + seconds
@@ -61,14 +62,16 @@ async def device(
         exchange = opened(os.environ[EXCHANGE], scope)
         await fetch(exchange, folder, "opening", opening, MOST_OPENING_BYTES, until)
         request: dict[str, Any] = {"op": "join", "opening": opening, "seconds": seconds}
-        if assignment is None:
+        if not adapter:
             facts = await ask(folder.socket, request)
             return Completed(message=f"joined: {facts['loads']} loads, backbone {facts['backbone'][:12]}")
         fetched = await fetch(exchange, folder, "adapter", adapter, MOST_ADAPTER_BYTES, until)
-        request |= {
-            "op": "train", "assignment": assignment, "adapter": adapter, "adapter_digest": adapter_digest,
-            "key": key, "round": round, "seconds": until - time.monotonic(),
-        }  # fmt: skip
+        request |= {"adapter": adapter, "adapter_digest": adapter_digest, "seconds": until - time.monotonic()}
+        if assignment is None:
+            counts = await ask(folder.socket, {**request, "op": "score"})
+            document, _ = await transferred(partial(exchange.put, json.dumps(counts).encode()), until)
+            return Completed(message=f"scored {document}")
+        request |= {"op": "train", "assignment": assignment, "key": key, "round": round}
         told = Progress()
         answer = await ask(folder.socket, request, told)
         answer["report"]["seconds"] += fetched

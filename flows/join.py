@@ -34,6 +34,7 @@ class Serving:
     exchange: str = "mlflow"
     model: str = ""
     label_column: str = "label"
+    objective: str = ""
     own_trainer: bool = True
 
 
@@ -58,7 +59,7 @@ def serve_device(asked: Serving) -> None:
     with alone(folder):
         from flows.serve import Device
 
-        trainer = (asked.data, asked.model, asked.label_column) if asked.own_trainer else ()
+        trainer = (asked.data, asked.model, asked.label_column, asked.objective) if asked.own_trainer else ()
         print(f"{asked.name}: joins {asked.pool} on {os.environ['PREFECT_API_URL']}; Ctrl-C ends it", flush=True)
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(Device(folder, asked.pool, exchange, trainer).serve())

@@ -42,7 +42,9 @@ class Device:
     folder: DeviceFolder
     pool: str
     exchange: str  # as `--exchange` names it
-    trainer: tuple[str, ...] = ()  # data, model and label column for a trainer of our own; empty: it runs elsewhere
+    trainer: tuple[
+        str, ...
+    ] = ()  # data, model, label column, objective of a trainer of our own; empty: it runs elsewhere
     skew: timedelta = field(default_factory=timedelta)  # the server's clock less ours
 
     async def serve(self) -> None:

@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fedquad import discover
-from fedquad.learn.jobs import Evaluate
+from fedquad.errors import ServiceError
+from fedquad.learn.jobs import evaluations
 from fedquad.learn.pool import Pool
 from fedquad.objective import Counts, Metric
 from fedquad.rounds import adapters
@@ -22,8 +23,7 @@ from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
 from tasks.session import Arm
 
-CHUNK = 256
-BATCH = 64
+Parts = dict[str, dict[int, Counts]]  # what was counted, by split and device; of a split that is the server's, under 0
 
 
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
@@ -55,8 +55,22 @@ class PoolJudge:
         self.metric = metric
 
     async def score(self, path: str, digest: str) -> Scores:
-        """Scores of an adapter on both splits; where devices score, each example counts the same."""
-        tests, validations = await asyncio.gather(*(self._split(path, digest, name) for name in ("test", "validation")))
+        """Scores of an adapter on both splits."""
+        return self.judged(await self.counted(path, digest))
+
+    async def counted(self, path: str, digest: str) -> Parts:
+        """Counts on both splits."""
+        names = ("test", "validation")
+        found = await asyncio.gather(*(self._split(path, digest, name) for name in names))
+        return dict(zip(names, found))
+
+    def judged(self, parts: Parts) -> Scores:
+        """Scores of what was counted; where devices score, each example counts the same."""
+        tests, validations = (
+            [parts[split][device] for device in sorted(parts[split])] for split in ("test", "validation")
+        )
+        if not tests or not validations:
+            raise ServiceError("no device has scored; `fedquad campaign resume NAME` goes on when devices are there")
         test, validation = reduce(Counts.__add__, tests), reduce(Counts.__add__, validations)
         on_test, on_validation = self._metrics(test), self._metrics(validation)
         return Scores(
@@ -80,21 +94,38 @@ class PoolJudge:
         weights = np.array([float(one.sums["count"]) for one in devices])
         return float(np.sqrt(np.average((each - np.average(each, weights=weights)) ** 2, weights=weights)))
 
-    async def _split(self, path: str, digest: str, name: str) -> list[Counts]:
+    async def _split(self, path: str, digest: str, name: str) -> dict[int, Counts]:
         """Counts and losses of one split: of each device's part, or of all of it."""
         split = self.data["splits"][name]
         ends = list(accumulate(split.get("devices", [split["size"]]), initial=0))
-        parts = [(start, stop) for start, stop in pairwise(ends) if start < stop]
-        return await asyncio.gather(*(self._rows(path, digest, name, *part) for part in parts))
+        parts = {device: part for device, part in enumerate(pairwise(ends)) if part[0] < part[1]}
+        found = await asyncio.gather(*(self._rows(path, digest, name, *part) for part in parts.values()))
+        return dict(zip(parts, found))
 
     async def _rows(self, path: str, digest: str, name: str, first: int, last: int) -> Counts:
         """Those of rows [first, last), added up in order of their chunks."""
-        chunks = [
-            Evaluate(adapter=path, digest=digest, split=name, start=start, stop=min(start + CHUNK, last), batch=BATCH)
-            for start in range(first, last, CHUNK)
-        ]
+        chunks = evaluations(path, digest, name, first, last)
         answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
         return reduce(Counts.__add__, map(Counts.from_json, answers))
+
+
+class Counters(Protocol):
+    """Whoever counts on examples that are not here."""
+
+    async def counted(self, path: str, digest: str) -> Parts: ...
+
+
+class FleetJudge:
+    """Scores adapters by the examples of devices: of the simulated ones here, of the real ones where they are."""
+
+    def __init__(self, here: PoolJudge, elsewhere: Counters) -> None:
+        self.here = here
+        self.elsewhere = elsewhere
+
+    async def score(self, path: str, digest: str) -> Scores:
+        """Scores of an adapter on what all devices hold back."""
+        ours, theirs = await asyncio.gather(*(one.counted(path, digest) for one in (self.here, self.elsewhere)))
+        return self.here.judged({split: {**ours[split], **theirs[split]} for split in ours})
 
 
 def finite(value: float) -> float | None:

@@ -81,7 +81,7 @@ async def reports(client: "PrefectClient", age: float, wanted: Iterable[Who] = (
 
 
 async def gather(
-    client: "PrefectClient", folder: CampaignFolder, spec: FleetSpec
+    client: "PrefectClient", folder: CampaignFolder, spec: FleetSpec, objective: str
 ) -> tuple[Roster, dict[Who, Reported]]:
     """Who takes part: those written down, else, of those who join within `join_seconds`, the first by name."""
     written = _written(folder, spec)
@@ -105,7 +105,7 @@ async def gather(
     roster = Roster(
         places,
         tuple(report.examples if report else 0 for report in joined),
-        tuple(sorted({label for report in joined if report for label in report.labels})),
+        tuple(sorted({label for one in joined if one and one.objective == objective for label in one.labels})),
     )
     if any(joined):
         files.write_json(folder.path / ROSTER, asdict(roster))

@@ -30,11 +30,11 @@ from fedquad.store.files import digest_of
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import Ints, ModelLayout
-from tasks.evaluate import PoolJudge
+from tasks.evaluate import FleetJudge, PoolJudge
 from tasks.export import renew
 from tasks.fleet import DeviceFleet
 from tasks.progress import announce
-from tasks.session import CURRENT, Arm, Seed, Session
+from tasks.session import CURRENT, Arm, Judge, Seed, Session
 from tasks.simulated_fleet import SimulatedFleet
 
 
@@ -82,12 +82,6 @@ async def prepare(session: Session) -> None:
     session.metric = objective.metric(session.data["metrics"][0])
     refuse_target(spec, session.metric)
     refuse_unit(spec, objective)
-    require(
-        objective.has_classes or not spec.fleet.pools,
-        "data.objective",
-        objective.name,
-        "devices of work pools (fleet.pools) learn classification alone",
-    )
     session.inputs = {"spec": session.folder.spec_digest()} | {
         f"{name} tokens": split["content"] for name, split in session.data["splits"].items()
     }
@@ -112,7 +106,7 @@ async def prepare(session: Session) -> None:
         objective.head,
     )
     if session.office is not None:
-        await session.office.join(joining(session), spec.fleet.deadline_seconds)
+        await session.office.join(joining(session), max(spec.fleet.deadline_seconds, spec.fleet.join_seconds))
     drawn = fleet.resolve(spec.fleet, discover.boards(), inputs.trace_of(spec.fleet))
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
 
@@ -123,6 +117,7 @@ def joining(session: Session) -> jobs.Join:
     return jobs.Join(
         model=spec.model,
         data=spec.data,
+        objective=session.data["objective"],
         labels=tuple(session.data["label_names"]),
         greatest_rank=session.opening.greatest_rank,
         training=spec.training,
@@ -190,7 +185,8 @@ def draw_seed(session: Session, drawn: fleet.Fleet, seed: int) -> Seed:
     if spec.data.partition == "local":  # then the shards say how many examples a device has, and the data which
         split = digest_of([split, session.data["splits"]["train"]["digest"]])
     if session.office is not None:  # what lies on real devices is known here by its number alone
-        examples += np.array(session.office.roster.examples, dtype=np.int64)
+        shares = [local.shares(known, spec.data.evaluation)["train"] for known in session.office.roster.examples]
+        examples += np.array([len(share) for share in shares], dtype=np.int64)
         split = digest_of([split, [list(who) for who in session.office.roster.places], examples.tolist()])
     master = adapters.initial(layout, session.opening.greatest_rank, seed)
     digests = {
@@ -235,6 +231,18 @@ def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
     )
 
 
+def judge_of(session: Session) -> Judge:
+    """Whoever scores what a method hands out: the training processes here, and real devices by what they hold back."""
+    here = PoolJudge(session.pool, session.data, session.metric)
+    if session.office is None or session.spec.data.evaluation == "server":
+        return here
+    from tasks.device_scores import DeviceScores  # imports prefect
+
+    objective, spec = discover.objective(session.data["objective"]), session.spec
+    labels, tokens, seconds = session.data["labels"], spec.model.max_length, spec.fleet.deadline_seconds
+    return FleetJudge(here, DeviceScores(session.office, objective, labels, tokens, seconds))
+
+
 def open_arm(session: Session, label: str, seed: int) -> Arm:
     """An arm where it stands: its latest committed state, or its beginning."""
     spec, shared = session.spec, session.seeds[seed]
@@ -259,7 +267,7 @@ def open_arm(session: Session, label: str, seed: int) -> Arm:
         state=folder.latest() or round.begin(strategy, shared.master, world),
         folder=folder,
         spool=Spool(folder.spool_path),
-        judge=PoolJudge(session.pool, session.data, session.metric),
+        judge=judge_of(session),
     )
     renew(work)
     return work

@@ -27,11 +27,10 @@ from fedquad.store import files
 from fedquad.types import Statuses
 from tasks.fleet import Answer, Job
 from tasks.joined import Who
-from tasks.office import LOOK_SECONDS, Office
+from tasks.office import LISTEN_SECONDS, LOOK_SECONDS, Office
 from tasks.progress import announce
 from tasks.simulated_fleet import failed_answer
 
-LISTEN_SECONDS = 10.0  # how often a round in which devices train asks who is still there
 MOST_ANSWER_BYTES = 2**22
 ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3})")
 STATUS = (
@@ -211,6 +210,8 @@ class WorkPoolFleet:
             raise
         except FedquadError as error:
             return self._lost(one, run, f"its answer cannot be fetched: {error}")
+        if run.start_time and run.end_time:  # of a run that an earlier coordinator asked for, we have not seen all
+            waited = max(waited, (run.end_time - run.start_time).total_seconds())
         about = self._about(one, run) | {"answer": document, "first_step": float(first_step)}
         return Answer(one.job.device, answer, waited, about)
 

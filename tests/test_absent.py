@@ -24,7 +24,9 @@ def office(tmp_path: Any, said: reported.Reported | None, exchange: str = "mlflo
     roster = Roster((WHO,), (812,), ("1", "2"))
     heard = {WHO: said} if said else {}
     place = open_exchange(str(tmp_path))
-    return Office(DeviceRuns(client, "c-1"), place, "c-1", roster, 60.0, exchange, opening="a" * 64, heard=heard)
+    return Office(
+        DeviceRuns(client, "c-1"), place, "c-1", roster, 60.0, exchange, "classification", opening="a" * 64, heard=heard
+    )
 
 
 def test_a_device_that_is_there_and_has_no_problem_is_asked(tmp_path: Any) -> None:
@@ -41,6 +43,11 @@ def test_a_device_that_exchanges_elsewhere_is_absent_and_says_what_to_do(tmp_pat
         "it exchanges adapters by 's3://fleet/adapters', but the campaign's fleet.exchange is 'mlflow'; start it with that "
         "--exchange"
     )
+
+
+def test_a_device_that_read_its_labels_for_something_else_is_absent(tmp_path: Any) -> None:
+    reason = office(tmp_path, replace(SAID, objective="regression")).why_absent(WHO)
+    assert "'regression', but the campaign learns 'classification'; start it with --objective" in reason
 
 
 def test_a_problem_makes_a_device_absent_from_the_campaign_that_it_is_of(tmp_path: Any) -> None:

@@ -15,8 +15,6 @@ from fedquad.errors import DeviceError, SpecError
 from fedquad.learn.corpus import _rows
 from fedquad.learn.tables import Request
 from fedquad.learn.task import find_task, task_names
-from fedquad.onboard.folder import DeviceFolder
-from fedquad.onboard.own_data import folder_of
 from fedquad.spec import DataSpec
 
 GLUE = {"mnli": 3, "qqp": 2, "qnli": 2, "sst2": 2}
@@ -197,8 +195,3 @@ def test_glue_comes_from_the_cache_when_there_is_no_network(tmp_path, monkeypatc
     assert table.labels == (0, 1, 0, 1, 0, 1)
     assert len(task.load(Request(split="train"))) == 38
     assert np.isin(task.load(Request(split="validation")).labels, (0, 1)).all()
-
-
-def test_a_device_without_examples_is_offered_the_tasks_with_classes_alone(tmp_path):
-    with pytest.raises(DeviceError, match=r"embedded tasks are mini-nli, mini-qnli, mini-qqp, mini-sst2$"):
-        folder_of("mini-chat", DeviceFolder(tmp_path))

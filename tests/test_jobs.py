@@ -45,6 +45,7 @@ JOBS: list[jobs.Job] = [
     jobs.Join(
         model=ModelSpec(),
         data=DataSpec(partition="local", text_columns=("text",), label_column="stars"),
+        objective="classification",
         labels=("1", "2"),
         greatest_rank=8,
         training=TrainingSpec(),

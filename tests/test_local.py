@@ -264,8 +264,7 @@ def test_the_spec_says_what_goes_with_local(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match=r"data\.source is '', but with partition: local"):
             CampaignSpec(data=data("", evaluation=evaluation), fleet=simulated)
     assert CampaignSpec(data=data(""), fleet=real).data.partition == "local"
-    with pytest.raises(SpecError, match="real devices train and do not score"):
-        CampaignSpec(data=data("", evaluation="devices"), fleet=real)
+    assert CampaignSpec(data=data("", evaluation="devices"), fleet=real).data.evaluation == "devices"
 
 
 def test_an_exported_adapter_can_name_the_task_without_the_devices(tmp_path: Path) -> None:

@@ -15,17 +15,18 @@ from local_folders import BOARDS, LAYOUT, data, make, rows, write
 from tiny import a_spec, write_model
 
 from fedquad import discover
+from fedquad.errors import ServiceError
 from fedquad.fleets import fleet
 from fedquad.learn import local
 from fedquad.learn.jobs import Evaluate, Open
 from fedquad.learn.pool import Pool
-from fedquad.objective import ACCURACY
+from fedquad.objective import ACCURACY, Counts
 from fedquad.report import card
 from fedquad.rounds.facts import RoundFacts
 from fedquad.spec import CampaignSpec, FleetSpec, TrainingSpec
 from fedquad.store.campaign import campaign
 from tasks import prepare
-from tasks.evaluate import PoolJudge
+from tasks.evaluate import FleetJudge, Parts, PoolJudge
 from tasks.round import play
 from tasks.session import Arm, Seed, Session
 
@@ -82,6 +83,46 @@ def test_devices_count_by_their_examples_and_their_spread_about_that_mean() -> N
     assert scores.spread == pytest.approx(1 / 3)
     judge.data["splits"]["test"] = whole
     assert asyncio.run(judge.score("", "")).spread is None
+
+
+class Hits:
+    """Training processes that know which rows are right."""
+
+    def __init__(self, right: list[bool]) -> None:
+        self.right = right
+
+    async def do(self, chunk: Evaluate) -> dict[str, Any]:
+        return self.count(chunk.start, chunk.stop)
+
+    def count(self, start: int, stop: int) -> dict[str, Any]:
+        hits, size = sum(self.right[start:stop]), stop - start
+        return {"confusion": [[hits, size - hits], [0, 0]], "loss": 0.1 * hits, "count": size}
+
+    def judge(self, devices: list[int]) -> PoolJudge:
+        split = {"size": sum(devices), "path": "", "devices": devices}
+        about = {"splits": {"test": split, "validation": split}, "metrics": ["accuracy"], "objective": "classification"}
+        return PoolJudge(self, about, ACCURACY)  # type: ignore[arg-type]
+
+
+class Elsewhere:
+    """A device whose rows are not here, or none."""
+
+    def __init__(self, found: dict[int, Counts]) -> None:
+        self.found = found
+
+    async def counted(self, path: str, digest: str) -> Parts:
+        return dict.fromkeys(("test", "validation"), self.found)
+
+
+def test_what_a_device_elsewhere_counts_is_one_score_with_what_is_counted_here() -> None:
+    right = [True, True, True, False, False, True]  # two rows of each device
+    everywhere = asyncio.run(Hits(right).judge([2, 2, 2]).score("", ""))
+    second = Elsewhere({1: Counts.from_json(Hits(right).count(2, 4))})
+    here = Hits([*right[:2], *right[4:]]).judge([2, 0, 2])
+    assert asyncio.run(FleetJudge(here, second).score("", "")) == everywhere
+    assert everywhere.spread == pytest.approx((1 / 18) ** 0.5)
+    with pytest.raises(ServiceError, match="no device has scored"):
+        asyncio.run(FleetJudge(Hits([]).judge([0, 0, 0]), Elsewhere({})).score("", ""))
 
 
 def drawn_seed(spec: CampaignSpec, cache: Path) -> Seed:

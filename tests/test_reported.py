@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
     "schema": 2, "name": "agx-07", "pool": "jetson-agx", "version": "2026.11.0", "memory_bytes": 3_000_000_000, "mode": "MAXN",
     "watts": 21.5, "upload_bandwidth": 1e6, "download_bandwidth": None, "examples": 812, "labels": ["1", "2"], "opened": "a" * 64,
     "backbone": "", "problem": "", "step_seconds": {"1": 0.1, "12": 0.4}, "loads": 1, "age_seconds": 0.5, "leaving": False,
-    "exchange": "mlflow",
+    "exchange": "mlflow", "objective": "classification",
 }  # fmt: skip
 
 

@@ -53,6 +53,15 @@ Labels = Annotated[
 ]
 
 
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        help="What the labels are for: classification, regression, ...; empty: the embedded task's, else classification.",
+    ),
+]
+
+
 @app.command()
 def serve(
     pool: Annotated[str, typer.Option("--pool", help="The work pool to join: jetson-agx, jetson-orin, ...")],
@@ -70,6 +79,7 @@ def serve(
     ] = "mlflow",
     model: Model = "",
     label_column: Labels = "label",
+    objective: Objective = "",
     own_trainer: Annotated[
         bool,
         typer.Option(
@@ -83,17 +93,19 @@ def serve(
     serve_device(
         Serving(
             pool=pool, name=name, data=data, server=server, credentials=credentials, exchange=exchange, model=model,
-            label_column=label_column, own_trainer=own_trainer,
+            label_column=label_column, objective=objective, own_trainer=own_trainer,
         )
     )  # fmt: skip
 
 
 @app.command()
-def trainer(name: Name, data: Data, model: Model = "", label_column: Labels = "label") -> None:
+def trainer(
+    name: Name, data: Data, model: Model = "", label_column: Labels = "label", objective: Objective = ""
+) -> None:
     """Be a device's resident trainer alone, for a `serve` in another container: it needs neither network nor credentials."""
     from fedquad.onboard.folder import device_folder
     from fedquad.onboard.trainer import main
 
     folder = device_folder(name)
     folder.make()
-    main(folder.path, data, model, label_column)
+    main(folder.path, data, model, label_column, objective)

@@ -113,6 +113,7 @@ def own_examples(spec: "CampaignSpec") -> list[int] | None:
     """How many examples each device has of its own; nothing where they are dealt out, or steps are given."""
     from fedquad.errors import SpecError
     from fedquad.learn import local
+    from fedquad.learn.corpus import learned_of
 
     if spec.data.partition != "local" or spec.training.steps:
         return None
@@ -122,7 +123,9 @@ def own_examples(spec: "CampaignSpec") -> list[int] | None:
             "how many examples the devices of fleet.pools have is known when they join; give training.steps"
         )
     data = spec.data
-    found = [local.describe_local(folder, data.text_columns, data.label_column)["examples"] for folder in folders]
+    _, columns, label_column = learned_of(data)
+    objective = local.objective_of(data)
+    found = [local.describe_local(folder, columns, label_column, objective)["examples"] for folder in folders]
     return [len(local.shares(examples, data.evaluation)["train"]) for examples in found]
 
 

@@ -19,7 +19,7 @@ KEYS = frozenset(
     {
         "schema", "name", "pool", "version", "memory_bytes", "mode", "watts", "upload_bandwidth", "download_bandwidth",
         "examples", "labels", "opened", "backbone", "problem", "step_seconds", "loads", "age_seconds", "leaving",
-        "exchange",
+        "exchange", "objective",
     }
 )  # fmt: skip
 SCHEMA = 2
@@ -51,6 +51,7 @@ class Reported:
     loads: int  # models loaded since it joined
     age_seconds: float  # of what the trainer noted, when this was sent
     leaving: bool  # its last word: it was ended in good order
+    objective: str  # what it has read its labels for
     exchange: str  # where it sends and fetches adapters, as `--exchange` names it
 
 
@@ -76,6 +77,7 @@ def read(found: object) -> Reported:
         loads=unpack.whole(fields["loads"], "its loads", 0, 10**9),
         age_seconds=unpack.number(fields["age_seconds"], "its age", 0, 1e8),
         leaving=_flag(fields["leaving"], "whether it leaves"),
+        objective=_line(fields["objective"], "its objective", 100),
         exchange=_line(fields["exchange"], "its exchange", 1000),
     )
 

@@ -61,16 +61,8 @@ def glue(name: str, columns: tuple[str, ...], labels: tuple[str, ...], **other: 
 
 def named_columns(data: DataSpec) -> TextTask:
     """A set without a module of its own, known by its columns; its labels are those of its training rows."""
-    objective, columns = data.objective or "classification", data.text_columns
-    corpus = Corpus(hub=data.name, columns=columns, label_column=data.label_column)
-    if bool(data.objective) and (objective == "causal_lm") != bool(data.conversation):
-        raise DeviceError(
-            f"data.objective is {data.objective!r} with the columns {', '.join(data.conversation or columns)}; causal_lm goes with "
-            "data.prompt_column and data.answer_column, or data.messages_column, and only with them"
-        )
-    if data.conversation:
-        objective, columns = "causal_lm", data.conversation
-        corpus = replace(corpus, columns=columns, label_column=columns[-1])
+    objective, columns, label_column = learned_of(data)
+    corpus = Corpus(hub=data.name, columns=columns, label_column=label_column)
     there = {split: rows for split in ("validation", "test") if (rows := _rows(corpus, split, data.source)) is not None}
     if not there:
         raise DeviceError(f"{data.name!r} needs a validation or a test split besides train; {_where(data.source)}")
@@ -97,9 +89,23 @@ def named_columns(data: DataSpec) -> TextTask:
     )
 
 
-def labelled_elsewhere(data: DataSpec, labels: Sequence[str]) -> TextTask:
+def learned_of(data: DataSpec) -> tuple[str, tuple[str, ...], str]:
+    """What named columns are learned for: the objective, the columns of text, the column of the labels."""
+    objective = data.objective or ("causal_lm" if data.conversation else "classification")
+    columns = data.conversation or data.text_columns
+    if (objective == "causal_lm") != bool(data.conversation):
+        raise DeviceError(
+            f"data.objective is {data.objective!r} with the columns {', '.join(columns)}; causal_lm goes with "
+            "data.prompt_column and data.answer_column, or data.messages_column, and only with them"
+        )
+    return objective, columns, columns[-1] if data.conversation else data.label_column
+
+
+def labelled_elsewhere(data: DataSpec, labels: Sequence[str], objective: str = "") -> TextTask:
     """A set whose training rows and labels are its devices' own (partition `local`): the source holds what it is scored by."""
-    corpus = Corpus(hub=data.name, columns=data.text_columns, label_column=data.label_column)
+    named, columns, label_column = learned_of(data)
+    objective = objective or named
+    corpus = Corpus(hub=data.name, columns=columns, label_column=label_column)
 
     def load(request: Request) -> Table:
         rows = _rows(corpus, request.split, request.source)
@@ -108,9 +114,9 @@ def labelled_elsewhere(data: DataSpec, labels: Sequence[str]) -> TextTask:
                 f"data.partition is 'local', so nothing is held out from train, and {data.name!r} has no {request.split} "
                 f"split with labels in {request.source}; put {corpus_files(request.split)} there"
             )
-        return read_table(corpus, labels, request)
+        return read_table(corpus, labels, request, objective)
 
-    return TextTask(name=data.name, columns=data.text_columns, labels=tuple(labels), load=load)
+    return TextTask(name=data.name, columns=columns, labels=tuple(labels), objective=objective, load=load)
 
 
 def read_table(corpus: Corpus, labels: Sequence[str], request: Request, objective: str = "classification") -> Table:

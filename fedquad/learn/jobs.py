@@ -15,6 +15,9 @@ from fedquad.errors import DeviceError
 from fedquad.spec import DataSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment
 
+CHUNK = 256  # rows of an evaluation's job
+SCORED_AT_ONCE = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
@@ -76,12 +79,28 @@ class Evaluate:
         return self.stop - self.start
 
 
+def evaluations(adapter: str, digest: str, split: str, first: int, last: int) -> list[Evaluate]:
+    """Rows [first, last) in chunks of one size wherever they are scored: their sums, added in this order, are the same to the bit."""
+    return [
+        Evaluate(
+            adapter=adapter,
+            digest=digest,
+            split=split,
+            start=start,
+            stop=min(start + CHUNK, last),
+            batch=SCORED_AT_ONCE,
+        )
+        for start in range(first, last, CHUNK)
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
     """What a real device loads to take part in a campaign; its examples are its own."""
 
     model: ModelSpec
     data: DataSpec  # which columns are text, which the label
+    objective: str
     labels: tuple[str, ...]  # of all devices together, in the order of the model's classes
     greatest_rank: int
     training: TrainingSpec

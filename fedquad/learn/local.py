@@ -7,6 +7,7 @@
 A real device encodes the same folder where it lies, and has the same rows to the bit:
 
     describe_local(folder, ("text",), "stars")                     # {"examples": 812, "labels": ["1", "2", "5"]}
+    describe_local(folder, ("text",), "stars", "regression")       # {"examples": 812, "labels": ["1.0", "5.0"]}
     read_local(folder, data, model, ("1", "2", "3", "5"), cache)   # Encoded, for a campaign with these labels
 
 With `data.evaluation: devices` a device holds a tenth of its examples back from training, and the fleet is scored by those.
@@ -24,7 +25,16 @@ import numpy as np
 from fedquad import rng
 from fedquad.errors import DeviceError, SpecError, quoted, shown
 from fedquad.learn import tokens
-from fedquad.learn.corpus import as_text, corpus_files, files_of, labelled_elsewhere, natural, read_file
+from fedquad.learn.corpus import (
+    as_text,
+    corpus_files,
+    files_of,
+    labelled_elsewhere,
+    labels_of,
+    learned_of,
+    read_file,
+    truths,
+)
 from fedquad.learn.tables import Request, Split, Table, TextTask
 from fedquad.learn.tokens import Encoded
 from fedquad.spec import NAME, NAMED, DataSpec, ModelSpec
@@ -32,6 +42,7 @@ from fedquad.types import Ints
 
 Own = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # texts by column, labels
 NOTHING: Own = ({}, ())
+CLASSES, TAGS = "classification", "token_classification"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MOST_BYTES = 1 << 30  # of a device's training files
 MOST_EXAMPLES = 10_000_000  # of a device
@@ -65,20 +76,34 @@ def is_device(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".")
 
 
-def describe_local(folder: str | Path, text_columns: Sequence[str], label_column: str) -> dict[str, Any]:
-    """What a device says of its examples: how many there are, and which labels they have."""
-    _, labels = _own(Path(folder), text_columns, label_column)
-    return {"examples": len(labels), "labels": list(union(labels))}
+def describe_local(
+    folder: str | Path, text_columns: Sequence[str], label_column: str, objective: str = CLASSES
+) -> dict[str, Any]:
+    """What a device says of its examples: how many there are, and which labels they have, or between which numbers they lie."""
+    _, labels = _own(Path(folder), text_columns, "" if objective == "causal_lm" else label_column, objective)
+    return {"examples": len(labels), "labels": list(union(labels, objective=objective))}
 
 
-def union(*labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels of a campaign: those of its devices together, numbers by value, then names."""
-    found = {label for one in labels for label in one}
+def union(*labels: Iterable[str], objective: str = CLASSES) -> tuple[str, ...]:
+    """The labels of a campaign: those of its devices together, as the objective has them (`corpus.labels_of`)."""
+    every = [label for one in labels for label in one]
+    if objective == "regression" and not every:
+        return ()
+    found = labels_of(objective, every)
     if len(found) > MOST_LABELS:
         raise DeviceError(
             f"there are {len(found)} different labels, but at most {MOST_LABELS}; is data.label_column the right one?"
         )
-    return tuple(sorted(found, key=natural))
+    return found
+
+
+def objective_of(data: DataSpec) -> str:
+    """What devices learn of their own examples: as the campaign says, else as the task that it is scored by has it."""
+    from fedquad.learn.task import find_task, task_names
+
+    if data.objective or data.source or data.name not in task_names():
+        return learned_of(data)[0]
+    return find_task(DataSpec(name=data.name)).objective
 
 
 def shares(examples: int, evaluation: str = "devices") -> Mapping[Split, Ints]:
@@ -99,16 +124,26 @@ def read_local(
     split: Split = "train",
 ) -> Encoded:
     """Encode a device's share of a split for a campaign with these labels; tokenised once, as everywhere, under `cache`."""
-    own = _own(Path(folder), data.text_columns, data.label_column)
-    known = set(labels)
-    for label in own[1]:
-        if label not in known:
-            raise DeviceError(
-                f"{folder} has the label {quoted(label)}, but the campaign's are: {shown(', '.join(labels))}"
-            )
-    table = _table([_part(own, shares(len(own[1]), data.evaluation)[split])], data.text_columns, labels)
-    kept = tokens.keep(labelled_elsewhere(data, labels), [(split, table, "")], data, model, cache)
+    objective = objective_of(data)
+    task = labelled_elsewhere(data, labels, objective)
+    own = _own_of(folder, data, objective)
+    _check_known(folder, own[1], labels, objective)
+    table = _table([_part(own, shares(len(own[1]), data.evaluation)[split])], task)
+    kept = tokens.keep(task, [(split, table, "")], data, model, cache)
     return tokens.read(Path(kept["splits"][split]["path"]))
+
+
+def _check_known(folder: str | Path, found: Iterable[str], labels: Sequence[str], objective: str) -> None:
+    """Refuse a class or a tag that the campaign has not; numbers and answers are what they are."""
+    if objective not in (CLASSES, TAGS):
+        return
+    known = set(labels)
+    for label in found:
+        for one in label.split() if objective == TAGS else [label]:
+            if one not in known:
+                raise DeviceError(
+                    f"{folder} has the label {quoted(one)}, but the campaign's are: {shown(', '.join(labels))}"
+                )
 
 
 def prepare(
@@ -119,8 +154,9 @@ def prepare(
     `labels` are those of devices whose folders are not here (empty in `folders`, with no rows); the answer's
     `label_names` are those of all devices. Where devices score, the other splits are theirs too, and say so likewise.
     """
-    own = [_own(Path(one), data.text_columns, data.label_column) if one else NOTHING for one in folders]
-    task = scored_by(data, union(labels, *(found for _, found in own)))
+    objective = objective_of(data)
+    own = [_own_of(one, data, objective) if one else NOTHING for one in folders]
+    task = scored_by(data, union(labels, *(found for _, found in own), objective=objective))
     parts = [shares(len(found), data.evaluation) for _, found in own]
     sizes = {split: [len(part[split]) for part in parts] for split in SPLITS}
     scored: Mapping[Split, int | None] = {"validation": data.validation, "test": data.test}
@@ -129,7 +165,7 @@ def prepare(
         for split in SPLITS:
             if split == "train" or data.evaluation == "devices":
                 mine = [_part(one, part[split]) for one, part in zip(own, parts)]
-                yield split, _table(mine, data.text_columns, task.labels), ""
+                yield split, _table(mine, task), ""
             else:
                 yield split, task.load(Request(split=split, size=scored[split], seed=seed, source=data.source)), ""
 
@@ -146,15 +182,24 @@ def scored_by(data: DataSpec, labels: Sequence[str]) -> TextTask:
     from fedquad.learn.task import find_task, task_names
 
     if data.source or data.name not in task_names():
-        return labelled_elsewhere(data, labels)
+        return labelled_elsewhere(data, labels, objective_of(data))
     task = find_task(replace(data, partition="iid", text_columns=(), label_column=""))
-    names = union(labels, task.labels)
+    names = union(labels, task.labels, objective=task.objective)
+    truth_of = truths(task.objective, names)
 
     def load(request: Request) -> Table:
         table = task.load(request)
-        return replace(table, labels=tuple(names.index(task.labels[label]) for label in table.labels))
+        written = (as_written(task, label) for label in table.labels)
+        return replace(table, labels=tuple(truth_of(label, f"{task.name}, {request.split}") for label in written))
 
     return replace(task, labels=names, load=load)
+
+
+def as_written(task: TextTask, label: Any) -> Any:
+    """A label as a device's file has it."""
+    if task.objective == TAGS:
+        return " ".join(task.labels[tag] for tag in label)
+    return label if task.objective == "regression" else task.labels[label]
 
 
 def _refuse_unscored(split: str, sizes: Sequence[int], folders: Sequence[str]) -> None:
@@ -172,17 +217,23 @@ def _part(own: Own, rows: Ints) -> Own:
     )
 
 
-def _table(parts: Sequence[Own], text_columns: Sequence[str], labels: Sequence[str]) -> Table:
+def _table(parts: Sequence[Own], task: TextTask) -> Table:
     """Devices' rows one after another."""
-    index = {label: number for number, label in enumerate(labels)}
+    truth_of = truths(task.objective, task.labels)
+    every = (label for _, found in parts for label in found)
     return Table(
-        columns={name: tuple(text for texts, _ in parts for text in texts.get(name, ())) for name in text_columns},
-        labels=tuple(index[label] for _, found in parts for label in found),
+        columns={name: tuple(text for texts, _ in parts for text in texts.get(name, ())) for name in task.columns},
+        labels=tuple(truth_of(label, f"{task.name}, example {at}") for at, label in enumerate(every)),
     )
 
 
-def _own(folder: Path, text_columns: Sequence[str], label_column: str) -> Own:
-    """A folder's training rows, in the order of its files."""
+def _own_of(folder: str | Path, data: DataSpec, objective: str) -> Own:
+    _, columns, label_column = learned_of(data)
+    return _own(Path(folder), columns, "" if data.conversation else label_column, objective)
+
+
+def _own(folder: Path, text_columns: Sequence[str], label_column: str, objective: str = CLASSES) -> Own:
+    """A folder's training rows, in the order of its files; without a column of labels these are empty."""
     if not folder.is_dir():
         raise DeviceError(f"there is no folder {str(folder)!r} with a device's examples on this machine")
     files = files_of(folder, "train")
@@ -193,11 +244,17 @@ def _own(folder: Path, text_columns: Sequence[str], label_column: str) -> Own:
     labels: list[str] = []
     for file in files:
         rows = read_file(file)
-        for name, column in (*texts.items(), (label_column, labels)) if rows else ():
+        columns = [*texts.items(), *([(label_column, labels)] if label_column else [])]
+        for name, column in columns if rows else ():
             if name not in rows:
                 raise DeviceError(f"{file} has no column {name!r}; it has: {shown(', '.join(map(str, rows)))}")
             column.extend(as_text(value) for value in rows[name])
-    _check_labels(folder, labels)
+        if not label_column:
+            labels += [""] * len(next(iter(rows.values()), ()))
+    if label_column:
+        _check_labels(folder, labels, objective)
+    if len(labels) > MOST_EXAMPLES:
+        raise DeviceError(f"{folder} holds {len(labels)} examples, but a device may have {MOST_EXAMPLES}")
     return {name: tuple(column) for name, column in texts.items()}, tuple(labels)
 
 
@@ -231,11 +288,10 @@ def _promised(file: Path) -> tuple[int, int]:
         raise DeviceError(f"{file} cannot be read as parquet: {' '.join(str(error).split())}") from error
 
 
-def _check_labels(folder: Path, labels: Sequence[str]) -> None:
+def _check_labels(folder: Path, labels: Sequence[str], objective: str) -> None:
     for row, label in enumerate(labels):
-        if not label or len(label) > MOST_LETTERS:
+        each = label.split() if objective == TAGS else [label]
+        if not label or any(len(one) > MOST_LETTERS for one in each):
             raise DeviceError(
                 f"{folder}, example {row}: the label is {quoted(label)}; each has one, of at most {MOST_LETTERS} letters"
             )
-    if len(labels) > MOST_EXAMPLES:
-        raise DeviceError(f"{folder} holds {len(labels)} examples, but a device may have {MOST_EXAMPLES}")

@@ -29,6 +29,7 @@ OBJECTIVE = Objective(
     name="classification",
     metrics=(ACCURACY, Metric(name="f1")),
     score=score,
+    nothing=lambda labels: {"confusion": np.zeros((labels, labels), np.int64)},
     head=heads.of_sequence,
     task_type="SEQ_CLS",
     has_classes=True,

@@ -60,6 +60,7 @@ OBJECTIVE = Objective(
     name="regression",
     metrics=(Metric(name="pearson", is_share=False), Metric(name="spearman", is_share=False)),
     score=score,
+    nothing=lambda labels: {"table": table(np.zeros(0), np.zeros(0)), **moments(np.zeros(0), np.zeros(0))},
     head=heads.of_sequence,
     task_type="SEQ_CLS",
     outputs=lambda names: 1,

@@ -7,6 +7,8 @@ Tags stand in this order: O, then B-kind and I-kind of each kind, so that spans 
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from fedquad.errors import SpecError
 from fedquad.objective import Metric, Objective, Sums
 from fedquad.prices import heads
@@ -51,6 +53,7 @@ OBJECTIVE = Objective(
     name="token_classification",
     metrics=(Metric(name="span_f1"), Metric(name="tag_accuracy")),
     score=score,
+    nothing=lambda labels: {name: np.zeros((), np.int64) for name in ("hits", "guessed", "given", "right")},
     head=heads.of_tokens,
     task_type="TOKEN_CLS",
 )

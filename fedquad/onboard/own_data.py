@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from fedquad.errors import DeviceError
+from fedquad.learn.local import CLASSES, as_written
 from fedquad.learn.tables import Request
 from fedquad.learn.task import find_task, task_names
 from fedquad.onboard.folder import DeviceFolder
@@ -20,7 +21,7 @@ def folder_of(data: str, device: DeviceFolder) -> Path:
     path = Path(data).expanduser()
     if path.is_dir():
         return path.resolve()
-    made = sorted(name for name in task_names() if name.startswith(EMBEDDED) and _has_classes(name))
+    made = sorted(name for name in task_names() if name.startswith(EMBEDDED))
     if data not in made:
         raise DeviceError(f"--data is {data!r}: there is no such folder, and the embedded tasks are {', '.join(made)}")
     folder = device.path / "data" / data
@@ -30,18 +31,24 @@ def folder_of(data: str, device: DeviceFolder) -> Path:
     return folder
 
 
-def _has_classes(name: str) -> bool:
-    """What devices of their own learn is classification alone (tasks/prepare.py)."""
-    return find_task(DataSpec(name=name)).objective == "classification"
+def objective_of(data: str, asked: str) -> str:
+    """What the labels are read for: as the owner says, as the embedded task has it, or as classes."""
+    if asked or Path(data).expanduser().is_dir() or data not in task_names():
+        return asked or CLASSES
+    return find_task(DataSpec(name=data)).objective
 
 
 def rows(task_name: str, device: str) -> str:
-    """Examples as JSON lines, in the task's columns and labels; another device has others."""
+    """Examples as JSON lines, in the task's columns and, where it has such, labels; another device has others."""
     task = find_task(DataSpec(name=task_name))
     seed = int(stream("own data", device).integers(2**31))
     table = task.load(Request(split="train", size=MADE_EXAMPLES, seed=seed))
+    is_told = task.objective == "causal_lm"  # whose columns hold the answers
     lines = (
-        {**{name: table.columns[name][row] for name in task.columns}, "label": task.labels[label]}
+        {
+            **{name: table.columns[name][row] for name in task.columns},
+            **({} if is_told else {"label": as_written(task, label)}),
+        }
         for row, label in enumerate(table.labels)
     )
     return "".join(json.dumps(line) + "\n" for line in lines)

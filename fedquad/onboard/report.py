@@ -33,6 +33,7 @@ def report(
         "loads": int(trainer.get("loads", 0)),
         "leaving": leaving,
         "exchange": exchange,
+        "objective": str(trainer.get("objective", "")),
         "age_seconds": max(0.0, time.time() - float(trainer.get("noted_at", time.time()))),
     }
 

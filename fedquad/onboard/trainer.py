@@ -21,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from fedquad import wire
+from fedquad import discover, wire
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs
 from fedquad.learn.jobs import Join, Open, Train
 from fedquad.learn.source import embedded
 from fedquad.learn.worker import Worker
+from fedquad.objective import Counts
 from fedquad.onboard import own_data
 from fedquad.onboard.folder import DeviceFolder
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, counted
 from fedquad.types import Assignment
 
 OWN = "own"  # the shard that is everything the device has
@@ -46,18 +47,21 @@ class HungUp(Exception):
 class Trainer:
     """What stays between jobs, and the jobs."""
 
-    def __init__(self, folder: DeviceFolder, data: str, model: str = "", label_column: str = "label") -> None:
+    def __init__(
+        self, folder: DeviceFolder, data: str, model: str = "", label_column: str = "label", objective: str = ""
+    ) -> None:
         from fedquad.learn.local import describe_local
 
         self.folder = folder
         self.data = own_data.folder_of(data, folder)
         self.model = model  # a folder on the board, in place of the campaign's name for it
         self.worker = Worker()
+        objective = discover.objective(own_data.objective_of(data, objective)).name
         self.opened = ""
         self.examples = 0
         self.facts: dict[str, Any] = {
             "pid": os.getpid(), "opened": "", "backbone": "", "problem": "", "step_seconds": {}, "loads": 0,
-            "held_bytes": 0, "jobs": 0, **describe_local(self.data, (), label_column),
+            "held_bytes": 0, "jobs": 0, "objective": objective, **describe_local(self.data, (), label_column, objective),
         }  # fmt: skip
         self.note()
 
@@ -73,8 +77,10 @@ class Trainer:
                 return dict(self.facts)
             case "train":
                 return self.train(request, beat)
+            case "score":
+                return self.score(request, beat)
         raise DeviceError(
-            f"a trainer is asked to join or to train, not {request.get('op')!r}; the sender runs another version"
+            f"a trainer is asked to join, to train or to score, not {request.get('op')!r}; the sender runs another version"
         )
 
     def join(self, digest: str, request: Mapping[str, Any]) -> None:
@@ -88,8 +94,13 @@ class Trainer:
             raise
 
     def _open(self, digest: str, job: Join) -> None:
-        from fedquad.learn.local import read_local
+        from fedquad.learn.local import SPLITS, read_local
 
+        if job.objective != self.facts["objective"]:
+            raise DeviceError(
+                f"its labels were read for {self.facts['objective']}, but the campaign learns {job.objective}; start this device with "
+                f"--objective {job.objective}"
+            )
         if (
             not self.model
             and job.model.name not in embedded()
@@ -104,11 +115,11 @@ class Trainer:
         answer = self.worker.open(
             Open(
                 model=model,
-                labels=len(job.labels),
+                labels=discover.objective(job.objective).outputs(job.labels),
                 greatest_rank=job.greatest_rank,
                 splits={},
                 threads=job.training.threads,
-                objective="classification",
+                objective=job.objective,
             )
         )
         backbone, trainee = answer["layout"]["digest"], self.worker.loaded()
@@ -121,9 +132,12 @@ class Trainer:
             raise DeviceError(
                 f"its backbone {model.name!r} has digest {backbone[:12]}, but the campaign trains on {job.backbone[:12]}"
             )
-        encoded = read_local(self.data, job.data, model, job.labels, self.folder.cache)
-        self.worker.splits, self.examples = {"train": encoded}, len(encoded)
-        self.note(opened=digest, problem="", step_seconds=self._timed(job) if len(encoded) else {})
+        self.worker.splits = {
+            split: read_local(self.data, job.data, model, job.labels, self.folder.cache, split)
+            for split in (SPLITS if job.data.evaluation == "devices" else SPLITS[:1])
+        }
+        self.examples = len(self.worker.splits["train"])
+        self.note(opened=digest, problem="", step_seconds=self._timed(job) if self.examples else {})
         self.opened = digest
 
     def _timed(self, job: Join) -> dict[str, float]:
@@ -180,6 +194,23 @@ class Trainer:
         self._refresh(len(assignment.trained), times)
         self.note(jobs=self.facts["jobs"] + 1)
         return answer
+
+    def score(self, request: Mapping[str, Any], beat: Callable[[int], None]) -> dict[str, Any]:
+        """Count how an adapter does on what the device holds back of its examples; the answer is `counted.write`'s JSON."""
+        self.join(_text(request, "opening"), request)
+        adapter, digest = (
+            str(self.folder.received("adapter", _text(request, "adapter"))),
+            _text(request, "adapter_digest"),
+        )
+        found: dict[str, Counts] = {}
+        for split in counted.SPLITS:
+            if split not in self.worker.splits:
+                raise DeviceError("it holds nothing back: the campaign's data.evaluation is not `devices`")
+            for step, chunk in enumerate(jobs.evaluations(adapter, digest, split, 0, len(self.worker.splits[split]))):
+                beat(step)
+                counts = Counts.from_json(self.worker.evaluate(chunk))
+                found[split] = found[split] + counts if split in found else counts
+        return counted.write(found)
 
     def _refresh(self, depth: int, times: list[float]) -> None:
         """Every round tells anew what a step takes at the depth it was done with."""
@@ -260,6 +291,8 @@ def serve(trainer: Trainer) -> None:
 
 def converse(trainer: Trainer, with_whom: Conversation) -> None:
     """One job; what goes wrong with it is its answer, and whoever has hung up gets none."""
+    from fedquad.learn.work import Failed
+
     answer: dict[str, Any]
     with suppress(HungUp):
         try:
@@ -269,6 +302,8 @@ def converse(trainer: Trainer, with_whom: Conversation) -> None:
             answer = {"error": str(error)}
         except HungUp:
             raise
+        except Failed as failed:
+            answer = {"error": str(failed)}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -285,18 +320,18 @@ def end_with_the_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main(folder: Path, data: str, model: str, label_column: str, *, is_child: bool = False) -> None:
+def main(folder: Path, data: str, model: str, label_column: str, objective: str, *, is_child: bool = False) -> None:
     """Be the trainer of the device in this folder."""
     if is_child:
         end_with_the_parent()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    trainer = Trainer(DeviceFolder(folder), data, model, label_column)
+    trainer = Trainer(DeviceFolder(folder), data, model, label_column, objective)
     from fedquad.learn import loop  # noqa: F401  torch is there before the first job
 
     serve(trainer)
 
 
-if __name__ == "__main__":  # as `device serve` starts it: folder, data, model, label column
+if __name__ == "__main__":  # as `device serve` starts it: folder, data, model, label column, objective
     try:
         main(Path(sys.argv[1]), *sys.argv[2:], is_child=True)
     except FedquadError as error:
