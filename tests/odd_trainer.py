@@ -18,6 +18,8 @@ from fedquad.onboard.folder import DeviceFolder
 from fedquad.onboard.trainer import Trainer, serve
 from fedquad.rounds import adapters
 
+TENTHS = {"slow": 40, "slower": 150, "never": 10_000}  # of a second that a step takes longer
+
 
 class OddTrainer(Trainer):
     def __init__(self, folder: DeviceFolder, data: Path, script: Mapping[str, str]) -> None:
@@ -34,7 +36,7 @@ class OddTrainer(Trainer):
 
         def slowly(step: int) -> None:
             (self.folder.path / f"round-{request['round']}").touch()
-            for _ in range(40 if deed == "slow" else 10_000 if deed == "never" else 0):
+            for _ in range(TENTHS.get(deed, 0)):
                 beat(step)
                 time.sleep(0.1)
             beat(step)
