@@ -1,7 +1,7 @@
 """From asking a real device to having its answer, on loopback: status, dispatch, first step, training, return.
 
     python -m benchmarks.fleet_latency                 # 1, 6 and 12 devices; minutes
-    python -m benchmarks.fleet_latency --devices 1
+    python -m benchmarks.fleet_latency --devices 1 --rounds 2 --json     # whether it works
 
 Starts the servers with `fedquad up` and the devices with `fedquad device serve`, in a home of its own, runs a campaign of FedLoRA on
 the embedded task and ends all of it. Times are Prefect's and the coordinator's own, from the campaign's facts. `cold` is the join, in
@@ -26,7 +26,6 @@ from benchmarks.rows import arguments, record
 from flows.server import free_port
 
 PROGRAM = str(Path(sys.executable).with_name("fedquad"))
-ROUNDS = 5
 
 
 class Fleet:
@@ -76,14 +75,14 @@ class Fleet:
         return total
 
 
-def measure(devices: int) -> dict[str, Any]:
+def measure(devices: int, rounds: int) -> dict[str, Any]:
     """One campaign with so many devices."""
     with tempfile.TemporaryDirectory(prefix="fq", ignore_cleanup_errors=True) as folder:
         fleet = Fleet(Path(folder), devices)
         try:
             fleet.start()
             before = fleet.cpu_seconds()
-            fleet.run("campaign", "run", "own-devices", "--name", "latency", "--methods", "fedlora", "--rounds", str(ROUNDS), "--set",
+            fleet.run("campaign", "run", "own-devices", "--name", "latency", "--methods", "fedlora", "--rounds", str(rounds), "--set",
                       f"fleet.boards={{jetson-agx-xavier: {devices}}}", "--set", "quorum=1.0")  # fmt: skip
             spent = fleet.cpu_seconds() - before
             lines = (fleet.home / "campaigns/latency/arms/fedlora-s0/rounds.jsonl").read_text().splitlines()
@@ -152,8 +151,9 @@ def by_round(rounds: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--devices", type=int, nargs="*", default=[1, 6, 12])
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    record("fleet_latency", [measure(devices) for devices in asked.devices], as_json=asked.json)
+    record("fleet_latency", [measure(devices, asked.rounds) for devices in asked.devices], as_json=asked.json)
 
 
 if __name__ == "__main__":
