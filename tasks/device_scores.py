@@ -23,7 +23,7 @@ from tasks.evaluate import Parts
 from tasks.office import Office
 from tasks.progress import announce
 
-MOST_COUNTS_BYTES = 2**22
+MOST_COUNTS_BYTES = 2**24  # two tables of a thousand classes
 SCORED = re.compile(r"scored ([0-9a-f]{64})")
 
 
