@@ -1,75 +1,38 @@
 """Real devices from end to end, on loopback: `fedquad up`, six `fedquad device serve` with data of their own, a campaign as the UI
-makes one, and the same bits from the simulated fleet over the same folders.
+makes one, and the same bits from the simulated fleet over the same folders; also where MLflow, which is the exchange too, is away
+as a round is sent out.
 """
 
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fleet_facts
 import pytest
-from real_campaigns import PASSWORDS, PROGRAM, api, environment, fedquad
-from real_fleet import BOARDS, RealFleet, trainer_note, until
+from real_campaigns import PROGRAM, fedquad
+from real_fleet import BOARDS, RealFleet, campaign, trainer_note, until
+from real_home import Home
 
-from fedquad.store.servers import Servers, read_servers
-from flows.server import free_port
-
-pytestmark = [pytest.mark.server, pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.server, pytest.mark.fleet, pytest.mark.timeout(1800)]
 DEVICES = {
     "jetson-tx2": ("tx2-0", "tx2-1"),
     "jetson-xavier-nx": ("nx-0", "nx-1"),
     "jetson-agx-xavier": ("agx-0", "agx-1"),
 }
-ROUNDS, REPLAYED = 5, 3
-
-
-class Home:
-    """What `fedquad up` runs, in a home of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "runs"
-        self.env = environment(self.home, FEDQUAD_FOLDERS=str(folder))
-        self.servers: Servers
-
-    def up(self) -> None:
-        ports = ("--port", str(free_port()), "--mlflow-port", str(free_port()))
-        answer = fedquad("up", *ports, "--json", env=self.env, cwd=self.folder)
-        assert answer.returncode == 0, answer.stderr
-        found = read_servers(self.home / "credentials.json")
-        assert found is not None
-        self.servers = found
-        PASSWORDS[found.prefect_url] = found.prefect_auth
-
-    def api(self, path: str, body: Any = None, method: str = "") -> Any:
-        """One request; a database that is busy for once (503) is asked again."""
-        for _ in range(10):
-            try:
-                return api(self.servers.prefect_url, path, body, method)
-            except urllib.error.HTTPError as error:
-                if error.code != 503:
-                    raise
-                time.sleep(1)
-        raise AssertionError(f"{path}: busy for ten seconds")
-
-    def down(self) -> None:
-        subprocess.run([PROGRAM, "down"], env=self.env, cwd=self.folder, check=False, capture_output=True, timeout=60)
+ROUNDS, REPLAYED = 5, 2
+AWAY_SECONDS = 10.0  # longer than what asks once is patient for (artifact_proxy.PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    made = Home(tmp_path_factory.mktemp("r"))
-    try:
-        made.up()
-        yield made
-    finally:
-        made.down()
+def home(real_home: Home) -> Home:
+    return real_home
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +46,7 @@ def fleet(home: Home) -> Iterator[RealFleet]:
                 made.serve(board, name, made.give_data(board, name, 20 + 7 * number))
         for names in DEVICES.values():
             for name in names:
-                until(lambda name=name: trainer_note(home, name), 180)
+                until(lambda name=name: trainer_note(home, name), 600)
         yield made
     finally:
         made.end()
@@ -105,7 +68,7 @@ def from_the_page(home: Home, fleet: RealFleet) -> dict[str, Any]:
     }  # fmt: skip
     deployment = home.api("/deployments/name/campaign/campaign")
     made = home.api(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"name": "page", "spec": spec}})
-    run = until(lambda: ended(home, made["id"]), 300, every=1.0)
+    run = until(lambda: ended(home, made["id"]), 900, every=1.0)
     assert run["state_type"] == "COMPLETED", (run["state"]["message"], fleet.log("agx-0")[-1500:])
     return run  # type: ignore[no-any-return]
 
@@ -116,21 +79,19 @@ def ended(home: Home, run_id: str) -> dict[str, Any] | None:
 
 
 def digests(home: Home, campaign: str) -> list[str]:
-    lines = next((home.home / "campaigns" / campaign / "arms").glob("*/rounds.jsonl")).read_text().splitlines()
-    return [json.loads(line)["state_digest"] for line in lines]
+    return [facts["state_digest"] for facts in home.facts(campaign)]
 
 
-def simulated(home: Home, fleet: RealFleet, method: str, rounds: int, *more: str) -> list[str]:
-    spec = fleet.spec(f"sim-{method}.yaml", method, rounds, pooled=False)
-    answer = fedquad("campaign", "run", str(spec), *more, env=home.env, cwd=home.folder)
-    assert answer.returncode == 0, answer.stderr
-    return digests(home, f"sim-{method}")
+def simulated(home: Home, fleet: RealFleet, method: str, rounds: int, devices: int, **settings: object) -> list[str]:
+    """The digests of the simulated fleet over the same folders."""
+    spec = fleet.spec(f"sim-{method}.yaml", method, rounds, pooled=False, devices=devices)
+    return [facts["state_digest"] for facts in home.simulated(spec, method, **settings)]
 
 
 def test_the_same_bits_as_the_simulated_fleet_over_the_same_folders(
     home: Home, fleet: RealFleet, from_the_page: dict[str, Any]
 ) -> None:
-    assert digests(home, "page") == simulated(home, fleet, "fedlora", ROUNDS)
+    assert digests(home, "page") == simulated(home, fleet, "fedlora", ROUNDS, 2)
 
 
 def test_nothing_was_merged_twice_or_late_and_no_model_was_loaded_again(
@@ -160,13 +121,43 @@ def lines(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_fedquad_is_replayed_from_its_facts(home: Home, fleet: RealFleet, from_the_page: dict[str, Any]) -> None:
-    spec = fleet.spec("real.yaml", "fedquad", REPLAYED)
-    answer = fedquad("campaign", "run", str(spec), env=home.env, cwd=home.folder)
-    assert answer.returncode == 0, answer.stderr
+@pytest.fixture(scope="module")
+def through_an_outage(home: Home, fleet: RealFleet, from_the_page: dict[str, Any]) -> list[dict[str, Any]]:
+    """FedQuad's rounds on a device of each board; MLflow, tracking and exchange in one, is killed after the first and started again later."""
+    with campaign(fleet, fleet.spec("real.yaml", "fedquad", REPLAYED, devices=1), {"quorum": 1.0}) as told:
+        told.after(1)
+        os.killpg(told.process.pid, signal.SIGSTOP)  # before it sends the next one out
+        home.kill("mlflow")
+        os.killpg(told.process.pid, signal.SIGCONT)
+        time.sleep(AWAY_SECONDS)
+        home.up()
+        return told.finished()
+
+
+def test_an_exchange_that_is_away_as_a_round_is_sent_out_costs_no_device(
+    fleet: RealFleet, through_an_outage: list[dict[str, Any]]
+) -> None:
+    assert not fleet_facts.faults(through_an_outage)
+    assert [facts["failures"] for facts in through_an_outage] == [0] * REPLAYED
+    assert "asking again" in (fleet.office.folder / "real.log").read_text()
+
+
+def test_mlflow_hears_afterwards_of_the_rounds_it_missed(home: Home, through_an_outage: list[dict[str, Any]]) -> None:
+    metrics = sqlite3.connect(f"file:{home.home / 'mlflow.db'}?mode=ro", uri=True)
+    query = (
+        "select m.step from metrics m join tags t on t.run_uuid = m.run_uuid "
+        "where m.key = 'quality/accuracy' and t.key = 'campaign' and t.value = 'real'"
+    )
+    told = {step for (step,) in metrics.execute(query)}
+    assert told >= set(range(1, REPLAYED + 1)), metrics.execute("select distinct key from metrics").fetchall()
+
+
+def test_fedquad_is_replayed_from_its_facts(
+    home: Home, fleet: RealFleet, through_an_outage: list[dict[str, Any]]
+) -> None:
     recorded = fedquad("fleet", "record", "real", "--to", "trace.json", env=home.env, cwd=home.folder)
     assert recorded.returncode == 0, recorded.stderr
-    assert digests(home, "real") == simulated(home, fleet, "fedquad", REPLAYED, "--set", "fleet.trace=trace.json")
+    assert digests(home, "real") == simulated(home, fleet, "fedquad", REPLAYED, 1, **{"fleet.trace": "trace.json"})
 
 
 def test_no_secret_is_in_a_log_a_command_line_or_an_artifact(
@@ -201,10 +192,10 @@ def test_readmes_four_lines_are_two_devices_that_train(home: Home, fleet: RealFl
         cwd=home.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        answer = fedquad(*campaign.split()[1:], "--rounds", "2", "--methods", "fedlora", env=home.env, cwd=home.folder)
+        answer = fedquad(*campaign.split()[1:], "--rounds", "1", "--methods", "fedlora", env=home.env, cwd=home.folder)
         assert answer.returncode == 0, answer.stderr
         rounds = fleet.facts("own-devices", "fedlora-s0")
-        assert [sorted(row["run"]["name"] for row in facts["assignments"]) for facts in rounds] == [["a-0", "a-1"]] * 2
+        assert [sorted(row["run"]["name"] for row in facts["assignments"]) for facts in rounds] == [["a-0", "a-1"]]
         assert not fleet_facts.faults(rounds)
     finally:
         os.killpg(shell.pid, signal.SIGTERM)
