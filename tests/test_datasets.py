@@ -15,6 +15,7 @@ from fedquad.errors import DeviceError, SpecError
 from fedquad.learn.corpus import _rows
 from fedquad.learn.tables import Request
 from fedquad.learn.task import find_task, task_names
+from fedquad.onboard import own_data
 from fedquad.spec import DataSpec
 
 GLUE = {"mnli": 3, "qqp": 2, "qnli": 2, "sst2": 2}
@@ -195,3 +196,15 @@ def test_glue_comes_from_the_cache_when_there_is_no_network(tmp_path, monkeypatc
     assert table.labels == (0, 1, 0, 1, 0, 1)
     assert len(task.load(Request(split="train"))) == 38
     assert np.isin(task.load(Request(split="validation")).labels, (0, 1)).all()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in task_names() if name.startswith("mini-")))
+def test_a_device_without_examples_gets_some_of_an_embedded_task_and_no_other_device_the_same(tmp_path, name):
+    first, second = (own_data.rows(name, device) for device in ("a-0", "a-1"))
+    assert first != second
+    assert first == own_data.rows(name, "a-0")
+    lines = [json.loads(line) for line in first.splitlines()]
+    assert len(lines) == own_data.MADE_EXAMPLES
+    task = find_task(DataSpec(name=name))
+    assert set(lines[0]) == {*task.columns, *(() if task.objective == "causal_lm" else ("label",))}
+    assert own_data.objective_of(name, "") == task.objective
