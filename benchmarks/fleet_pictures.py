@@ -81,7 +81,7 @@ def pages(servers: Servers, run: str) -> dict[str, tuple[str, str]]:
         "fleet-3-arm": (f"{prefect}/runs/flow-run/{arms[-1]['id']}", "text=Artifacts >> nth=-1"),
         "fleet-4-devices": (f"{prefect}/work-pools/work-pool/jetson-agx", "text=Work Queues"),
         "fleet-5-result": (f"{prefect}/artifacts/artifact/{result['id']}", ""),
-        "fleet-6-mlflow": (f"{mlflow}/#/experiments/1/runs?compareRunsMode=CHART", "[aria-label='Close']"),
+        "fleet-6-mlflow": (f"{mlflow}/#/experiments/1/runs", ""),
     }
 
 
