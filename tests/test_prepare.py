@@ -10,13 +10,15 @@ from handmade import home_is
 from safetensors.numpy import load_file
 
 from fedquad import discover
+from fedquad.errors import SpecError
 from fedquad.fleets import fleet
 from fedquad.learn import tokens
 from fedquad.learn.jobs import Open
 from fedquad.learn.pool import Pool
 from fedquad.spec import CampaignSpec, DataSpec, FleetSpec, TrainingSpec
 from fedquad.store.campaign import campaign
-from tasks.prepare import draw_seed
+from fedquad.store.progress import Progress, is_finished
+from tasks.prepare import draw_seed, partition_of, refuse_target
 from tasks.session import Session
 
 USERS = 5
@@ -50,3 +52,31 @@ def test_a_seed_is_drawn_for_every_kind_of_split(kind: str, tmp_path: Path, monk
     if kind == "column":
         owners = [{int(row) % USERS for row in shards[str(device)]} for device in range(3)]
         assert sum(map(len, owners)) == USERS
+
+
+@pytest.mark.parametrize("objective", discover.objectives())
+def test_examples_without_classes_are_dealt_uniformly_and_never_by_class(objective: str) -> None:
+    found = discover.objective(objective)
+    assert partition_of(DataSpec(), found) == ("class_mix" if objective == "classification" else "iid")
+    for kind in ("class_mix", "dirichlet"):
+        if found.has_classes:
+            assert partition_of(DataSpec(partition=kind), found) == kind
+            continue
+        with pytest.raises(SpecError, match=f"{objective} has no classes to deal by; there are iid and column"):
+            partition_of(DataSpec(partition=kind), found)
+
+
+def test_a_target_is_reached_from_the_side_that_its_metric_comes_from() -> None:
+    perplexity = discover.objective("causal_lm").metric("perplexity")
+    exact = discover.objective("causal_lm").metric("exact_match")
+    for metric, before, after, target in ((perplexity, 2.2, 2.0, 2.1), (exact, 0.3, 0.5, 0.4)):
+        refuse_target(CampaignSpec(target=target), metric)
+        for score, is_there in ((before, False), (after, True)):
+            done = Progress(metric=metric)
+            done.add({"round": 1, "score": score, "validation_score": score, "state_digest": "a"})
+            assert is_finished(done, 10, "target", target) == is_there
+            assert not is_finished(done, 10, "rounds", target)
+    with pytest.raises(SpecError, match=r"exact_match lies in \(0, 1\]"):
+        refuse_target(CampaignSpec(target=2.1), exact)
+    with pytest.raises(SpecError, match="judged by perplexity; set target"):
+        refuse_target(CampaignSpec(target_accuracy=0.7), perplexity)
