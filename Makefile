@@ -36,8 +36,8 @@ quick: lint
 test: lint
 	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not fleet" --cov --cov-report=term-missing
 
-# Devices of their own on loopback: a campaign with six, and what becomes of those that are killed, stopped and lie. Ten minutes by
-# itself, since deadlines are waited for; beside other servers on two cores they would pass for nothing.
+# Devices of their own on loopback: a campaign with six, two that score, and what becomes of those that are killed, stopped and lie. By
+# itself, after the others: it fills both cores, and how long it waits for a device grows with what starting one took.
 fleet: setup
 	$(BIN)/pytest -m fleet
 
