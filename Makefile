@@ -42,7 +42,7 @@ fleet: setup
 	$(BIN)/pytest -m fleet
 
 bench: setup
-	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py benchmarks/fleet_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 # Simulated rounds with every kind of fault, and damaged answers, folders and specs: as many as one likes.
 soak: setup

@@ -4,7 +4,8 @@
     python -m benchmarks.where --json     # prints the rows
 
 CPU seconds of whole processes, so that what else runs on the machine says little. Start-up ends when the first training begins; what
-the others take of training's is counted from the first committed round to the last. Training processes evaluate too.
+the others take of training's is counted from the first committed round to the last. Training processes evaluate too. Twice: with Prefect's
+recorder as it comes, which writes each state of a task run by itself, and as flows/settings.py has it.
 """
 
 import json
@@ -19,6 +20,7 @@ import psutil
 from benchmarks.campaign_overhead import CAMPAIGN
 from benchmarks.rows import arguments, record
 
+WRITING = {"one by one": {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "1"}, "many at a time": {}}
 ROLES = {
     "fedquad.learn.worker": "training",
     "uvicorn": "server",
@@ -38,10 +40,10 @@ def spent(root: psutil.Process) -> dict[str, float]:
     return found
 
 
-def measure(preset: str = "quickstart") -> list[dict[str, Any]]:
+def measure(writing: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="fedquad-") as home:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}  # fmt: skip
-        env |= {"FEDQUAD_HOME": home, "OMP_NUM_THREADS": "1"}
+        env |= {"FEDQUAD_HOME": home, "OMP_NUM_THREADS": "1", **WRITING[writing]}
         process = subprocess.Popen(
             [sys.executable, "-c", CAMPAIGN, "where"], env=env, stdout=subprocess.PIPE, text=True
         )
@@ -62,8 +64,13 @@ def measure(preset: str = "quickstart") -> list[dict[str, Any]]:
     first, last = marks["first round"], marks["last round"]
     later = {role: last[role] - first[role] for role in first}
     return [
-        {"part": "start-up", **_rounded(marks["start-up"])},
-        {"part": f"rounds 2 to {rounds}", **_rounded(later), **_a_round(later, rounds - 1)},
+        {"task runs written": writing, "part": "start-up", **_rounded(marks["start-up"])},
+        {
+            "task runs written": writing,
+            "part": f"rounds 2 to {rounds}",
+            **_rounded(later),
+            **_a_round(later, rounds - 1),
+        },
     ]
 
 
@@ -82,7 +89,7 @@ def _a_round(seconds: dict[str, float], rounds: int) -> dict[str, float]:
 
 def main() -> None:
     as_json = arguments(__doc__).parse_args().json
-    record("where", measure(), as_json=as_json)
+    record("where", [row for writing in WRITING for row in measure(writing)], as_json=as_json)
 
 
 if __name__ == "__main__":
