@@ -1,11 +1,13 @@
 """What compression does to gradients, and to accuracy.
 
     python -m benchmarks.activation_error            # activation_error.csv: relative error of all LoRA gradients
+    python -m benchmarks.activation_error --decoders # activation_error_decoders.csv: the same of decoders
     python -m benchmarks.activation_error --tasks    # activation_tasks.csv: accuracy on the mini tasks, INT8 on and off
 
 The exact gradient is the same model's without compression; bf16 against fp32 stands beside it as the noise that training
-in bf16 lives with. RoBERTa-base's and DeBERTa-v3-large's widths with random weights, 2 layers, batch 4, 128 tokens; the
-mini backbone with its trained weights, 12 layers, batch 32, 64 tokens.
+in bf16 lives with. RoBERTa-base's, DeBERTa-v3-large's, Qwen2-0.5B's and Qwen3-0.6B's widths with random
+weights, 2 layers, batch 4, 128 tokens; the embedded backbones with their trained weights, 12 layers, batch 32: 64 tokens at
+random for `mini`, chats for `mini-decoder`. Decoders are under their language heads.
 """
 
 import statistics
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.activation_models import batch_of, build, quiet
+from benchmarks.activation_models import EMBEDDED, batch_of, build, is_decoder, quiet
 from benchmarks.rows import arguments, record
 from fedquad.learn.activations.compress import compress
 from fedquad.rounds import adapters
@@ -32,6 +34,13 @@ CASES = [
     ("deberta-v3-large", "eager", "fp32", "full"),
     ("mini", "eager", "fp32", "full"),
     ("mini", "sdpa", "fp32", "full"),
+]
+DECODER_CASES = [
+    ("mini-decoder", "sdpa", "fp32", "full"),
+    ("mini-decoder", "eager", "fp32", "full"),
+    ("qwen2", "sdpa", "fp32", "full"),
+    ("qwen3", "sdpa", "fp32", "full"),
+    ("qwen2", "sdpa", "bf16", "full"),
 ]
 TASKS = ("mini-nli", "mini-qqp", "mini-qnli", "mini-sst2")
 SEEDS = range(5)
@@ -59,14 +68,14 @@ def compare(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> d
     }
 
 
-def errors() -> list[dict[str, Any]]:
+def errors(cases: list[tuple[str, str, str, str]]) -> list[dict[str, Any]]:
     """Return one row for each model, attention, precision and coverage, and one for bf16 alone."""
     rows: list[dict[str, Any]] = []
-    for shape, attention, precision, coverage in CASES:
-        sizes = {} if shape == "mini" else {"num_hidden_layers": 2}
+    for shape, attention, precision, coverage in cases:
+        sizes = {} if shape in EMBEDDED else {"num_hidden_layers": 2}
         torch.manual_seed(0)
         model = build(shape, attention, precision, **sizes)
-        batch = batch_of(32, 64) if shape == "mini" else batch_of(4, 128)
+        batch = _batch(shape)
         loss, exact = gradients(model, batch)
         with compress(model, range(model.config.num_hidden_layers), coverage):  # type: ignore[arg-type]
             compressed_loss, found = gradients(model, batch)
@@ -77,6 +86,24 @@ def errors() -> list[dict[str, Any]]:
             _, found = gradients(model.to(torch.bfloat16), batch)
             rows.append({**setting, "precision": "bf16", "coverage": "off", "against": "fp32", **compare(found, exact)})
     return rows
+
+
+def _batch(shape: str) -> dict[str, torch.Tensor]:
+    if shape == "mini":
+        return batch_of(32, 64)
+    return chats(32) if shape == "mini-decoder" else batch_of(4, 128, next_words=is_decoder(shape))
+
+
+def chats(rows: int) -> dict[str, torch.Tensor]:
+    """Return conversations of the embedded task, and their answers as labels."""
+    from fedquad.learn import tokens
+
+    data = DataSpec(name="mini-chat", train=rows, validation=1, test=1)
+    with tempfile.TemporaryDirectory() as cache:
+        made = tokens.prepare(data, ModelSpec(name="mini-decoder", max_length=48), 0, Path(cache))
+        found = tokens.read(Path(made["splits"]["train"]["path"]))
+    arrays = {"input_ids": found.input_ids, "attention_mask": found.attention_mask, "labels": found.labels}
+    return {name: torch.from_numpy(array).long() for name, array in arrays.items()}
 
 
 def accuracies(steps: int) -> list[dict[str, Any]]:
@@ -141,10 +168,15 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--tasks", action="store_true", help="train on the mini tasks instead")
     parser.add_argument("--steps", type=int, default=120, help="training steps of each run of --tasks")
+    parser.add_argument("--decoders", action="store_true", help="measure decoders instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = accuracies(options.steps) if options.tasks else errors()
-    record(f"activation_{'tasks' if options.tasks else 'error'}", rows, as_json=options.json)
+    if options.tasks:
+        record("activation_tasks", accuracies(options.steps), as_json=options.json)
+    elif options.decoders:
+        record("activation_error_decoders", errors(DECODER_CASES), as_json=options.json)
+    else:
+        record("activation_error", errors(CASES), as_json=options.json)
 
 
 if __name__ == "__main__":

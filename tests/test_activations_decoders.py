@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from fedquad.learn.activations.compress import compress
 
-# 0.3 to 1.8 % seen here; at published widths 0.8 to 1.2 % (benchmarks/activation_error.csv)
+# 0.3 to 1.8 % seen here; at published widths 0.8 to 1.2 % (LOG.md, single trials)
 TOLERANCE = 0.02
 EVERYWHERE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SIZES = {
