@@ -116,8 +116,8 @@ class WorkPoolFleet:
         runs = await self.office.patiently(partial(self.office.runs.look, sent))
         answers = []
         for run_id, one in list(sent.items()):
-            late = time.monotonic() - one.at > self.drawn.spec.deadline_seconds
             run = runs.get(run_id)
+            late = self._is_late(one, run)
             state = run.state if run is not None else None
             if late:
                 answers.append(self._lost(one, run, self._too_late(one.trouble)))
@@ -145,6 +145,17 @@ class WorkPoolFleet:
             if state is None or not state.is_final():
                 self.office.runs.end(run_id, "past its deadline" if late else "its device fell silent")
         return answers
+
+    def _is_late(self, one: Sent, run: FlowRun | None) -> bool:
+        """Whether the deadline has passed without an answer; one that was there in time is taken, however late Prefect lets us see it."""
+        if time.monotonic() - one.at <= self.drawn.spec.deadline_seconds:
+            return False
+        if one.trouble or run is None or run.state is None or run.end_time is None:
+            return True
+        return not run.state.is_completed() or run.end_time.timestamp() > self._deadline(one)
+
+    def _deadline(self, one: Sent) -> float:
+        return one.at_time + self.drawn.spec.deadline_seconds
 
     def _too_late(self, trouble: str) -> str:
         return f"no answer within {self.drawn.spec.deadline_seconds:.0f} s" + (f": {trouble}" if trouble else "")
@@ -235,7 +246,7 @@ class WorkPoolFleet:
             "started": began,
             "ended": ended,
             "taken": now,
-            "deadline": one.at_time + self.drawn.spec.deadline_seconds,
+            "deadline": self._deadline(one),
             "loads": said.loads if said else None,
             "status": {name: value if value < 1e300 else None for name, value in status.items()},
         }
