@@ -5,7 +5,7 @@
 
 CPU seconds of whole processes, so that what else runs on the machine says little. Start-up ends when the first training begins; what
 the others take of training's is counted from the first committed round to the last. Training processes evaluate too. Twice: with Prefect's
-recorder as it comes, which writes each state of a task run by itself, and as flows/settings.py has it.
+recorder as it comes, which writes each state of a task run by itself, and as flows/server.py has it.
 """
 
 import json

@@ -24,6 +24,10 @@ from flows import fresh_database
 
 PATIENCE_SECONDS = 240.0  # it takes 15 on an idle machine; one that has died is noticed at once
 PR_SET_PDEATHSIG = 1
+RECORDER = {  # Task runs are written many at a time. Not on a server that stays: a device's run needs its task's run to be there.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "64",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
 STOPS = {signal.SIGTERM, signal.SIGHUP}
 
 
@@ -60,6 +64,7 @@ class TemporaryServer:
             "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on",
         ]  # fmt: skip
         environment = {
+            **RECORDER,
             **os.environ,
             "PREFECT_UI_ENABLED": "0",
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # 54 kinds of block that only pages and deployments use

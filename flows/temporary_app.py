@@ -18,7 +18,7 @@ Ids = Annotated[list[UUID], Body(max_length=1000)]
 
 
 async def forget(task_runs: Ids, artifacts: Ids) -> None:
-    """Delete these records; and once more what Prefect's recorder, which writes many at once (flows/settings.py), has yet to write."""
+    """Delete these records; and once more what Prefect's recorder, which writes many at once (flows/server.py), has yet to write."""
     await delete(task_runs, artifacts)
     later = asyncio.create_task(delete_again(task_runs))
     PENDING.add(later)
