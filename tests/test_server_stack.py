@@ -12,7 +12,7 @@ import yaml
 
 STACK = Path(__file__).parents[1] / "deployments" / "server"
 UNITS = sorted((STACK / "systemd").glob("*.service"))
-OURS = {"FEDQUAD_HOME", "FEDQUAD_HOST", "FEDQUAD_PREFECT", "FEDQUAD_MLFLOW"}
+OURS = {"FEDQUAD_DATABASE_URL", "FEDQUAD_HOME", "FEDQUAD_HOST", "FEDQUAD_PREFECT", "FEDQUAD_MLFLOW"}
 POSTGRES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}  # of the image postgres
 TEXTS = [STACK / "compose.yaml", STACK / "server.env.example", STACK.parents[1] / "docs" / "server.md", *UNITS]
 
