@@ -267,7 +267,7 @@ def _said_of(target: Mapping[str, Any], reference: str | None, metric: Metric) -
         partly = any(row["reached"] and not row["over_seeds"] for row in rows.values())
         who = "Of those that reached it with every seed, " if partly else ""
         comes = "is first at" if len(rows) > 1 else "reached"
-        lines.append(f"{who}{first} {comes} {goal}, after {reached[first]:.1f} s of the fleet's time.")
+        lines.append(f"{who}{first} {comes} {goal}, after {_said(reached[first])} of the fleet's time.")
     if missed := [label for label in target["labels"] if not rows[label]["reached"]]:
         lines.append(f"{_list(missed)} did not reach {goal}.")
     for label in target["labels"]:
@@ -321,3 +321,8 @@ def _list(names: Sequence[str]) -> str:
 
 def _name(arm: Arm) -> str:
     return f"{arm['label']} s{arm['seed']}"
+
+
+def _said(seconds: float) -> str:
+    """Seconds with a figure that says something, however fast the model."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
