@@ -1,4 +1,4 @@
-"""Prefect's tables laid down at once in a home that has none: its own hundred migrations take five CPU seconds of the first start.
+"""Prefect's tables laid down at once in a home that has none: its own hundred migrations are more than half of a first start.
 
     python -m flows.fresh_database        # writes prefect_schema.sql anew, after another Prefect was pinned
 

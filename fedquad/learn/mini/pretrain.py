@@ -7,12 +7,9 @@ follow from the rest of a document ("certain", "maybe", the answer to a question
 guessing them is what teaches a network this small to compare two sentences.
 """
 
-import hashlib
-import json
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,11 +20,10 @@ from fedquad import rng
 from fedquad.learn.mini.language import corpus
 from fedquad.learn.mini.language.dice import Dice
 from fedquad.learn.mini.reader import Batch, Reader
-from fedquad.learn.mini.recipe import Recipe, Stage
+from fedquad.learn.mini.recipe import Recipe
+from fedquad.learn.mini.stages import Guessed, train_stage, write
 from fedquad.learn.mini.start import build_model, deepen
 from fedquad.learn.mini.vocabulary import SPECIAL, build_tokenizer
-
-_EVERY = 100  # steps a line of the log
 
 
 def vocabulary_texts(recipe: Recipe) -> list[str]:
@@ -41,40 +37,13 @@ def train(recipe: Recipe, model: RobertaForMaskedLM, tokenizer: PreTrainedTokeni
     for index, stage in enumerate(recipe.stages):
         if stage.layers != model.config.num_hidden_layers:
             deepen(model, stage.layers, stage.above)
-        for line in _train_stage(recipe, stage, model, Reader(recipe, tokenizer, index).batches()):
+        batches = Reader(recipe, tokenizer, index).batches()
+        for line in train_stage(model, stage, recipe.weight_decay, batches, partial(_guess, model, stage.keep)):
             yield {"stage": index, "layers": stage.layers, **line}
 
 
-def _train_stage(
-    recipe: Recipe, stage: Stage, model: RobertaForMaskedLM, batches: Iterator[Batch]
-) -> Iterator[dict[str, float]]:
-    """Yield the mean loss and the share of marked words guessed right."""
-    optimizer = _optimizer(recipe, stage, model)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / stage.warmup, 1 - step / stage.steps)
-    )
-    model.train()
-    loss = right = total = 0.0
-    for step, batch in zip(range(1, stage.steps + 1), batches):
-        step_loss, step_right, step_total = _step(model, optimizer, batch, stage.keep)
-        schedule.step()
-        loss, right, total = loss + step_loss, right + step_right, total + step_total
-        if step % _EVERY == 0 or step == stage.steps:
-            yield {"step": step, "loss": loss / (step % _EVERY or _EVERY), "marked": right / max(total, 1)}
-            loss = right = total = 0.0
-
-
-def _optimizer(recipe: Recipe, stage: Stage, model: RobertaForMaskedLM) -> torch.optim.Optimizer:
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    kept = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def _step(
-    model: RobertaForMaskedLM, optimizer: torch.optim.Optimizer, batch: Batch, keep: float
-) -> tuple[float, int, int]:
-    """Return the loss of the hidden words, and how many of how many marked words were guessed."""
+def _guess(model: RobertaForMaskedLM, keep: float, batch: Batch) -> Guessed:
+    """The hidden words from the visible ones and, as far as they are to be kept, those too."""
     states = model.roberta(batch.tokens, attention_mask=batch.attention).last_hidden_state
     # Scores for the hidden words alone: those of all words would cost a third of a layer.
     hidden = batch.targets != -100
@@ -84,18 +53,7 @@ def _step(
     if keep:
         visible = ~hidden & (batch.tokens >= len(SPECIAL))
         total = loss + keep * nn.functional.cross_entropy(model.lm_head(states[visible]), batch.tokens[visible])
-    optimizer.zero_grad()
-    total.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return loss.item(), int((scores.argmax(-1) == targets)[marked].sum()), int(marked.sum())
-
-
-def save(model: RobertaForMaskedLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
-    """Write what `from_pretrained` reads, with the weights in float16; return their digest."""
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return Guessed(total, loss, (scores.argmax(-1) == targets)[marked].sum(), marked.sum())
 
 
 def main(folder: Path, recipe: Recipe) -> None:
@@ -103,14 +61,7 @@ def main(folder: Path, recipe: Recipe) -> None:
     torch.set_num_threads(recipe.threads)
     tokenizer = build_tokenizer(vocabulary_texts(recipe))
     model = build_model(recipe, len(tokenizer))
-    folder.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    with (folder / "training.jsonl").open("w") as log:
-        for line in train(recipe, model, tokenizer):
-            line["minutes"] = round((time.perf_counter() - start) / 60, 2)
-            print(json.dumps(line), file=log, flush=True)
-    digest = save(model, tokenizer, folder)
-    (folder / "recipe.json").write_text(json.dumps({"sha256": digest, **asdict(recipe)}, indent=2) + "\n")
+    write(folder, recipe, model, tokenizer, train(recipe, model, tokenizer))
 
 
 if __name__ == "__main__":
