@@ -177,7 +177,7 @@ def test_one_number_of_a_tensor_is_enough():
     learned = torch.nn.Parameter(torch.tensor([1.0, math.inf]))
     work, optimizer = SimpleNamespace(assignment=an_assignment(steps=7)), Optimizer([learned], [learned], 0.1, 0.0)
     with pytest.raises(Failed, match="not finite after 7 steps"):
-        changes(work, optimizer)
+        changes(work, optimizer.values())
 
 
 def tail(adapter: Adapter, start: int) -> float:

@@ -30,13 +30,18 @@ class Batches:
 
     def take(self, steps: int, training: TrainingSpec, *key: int | str) -> Iterator[Batch]:
         """Yield `steps` batches; an epoch's last may be smaller."""
+        for rows, width in self.draw(steps, training, *key):
+            yield self.at(rows, width)
+
+    def draw(self, steps: int, training: TrainingSpec, *key: int | str) -> Iterator[tuple[Ints, int]]:
+        """Yield the rows of `steps` batches, and to how many tokens each is padded."""
         order: Ints = np.empty(0, np.int64)
         draw = rng.stream(*key)
         for _ in range(steps):
             if not len(order):
                 order = draw.permutation(self.size)
             rows, order = order[: training.batch], order[training.batch :]
-            yield self.at(rows, self.width if training.padding == "max" else int(self.lengths[rows].max()))
+            yield rows, self.width if training.padding == "max" else int(self.lengths[rows].max())
 
     def at(self, rows: Ints, width: int) -> Batch:
         """The examples at `rows`, padded to `width` tokens."""

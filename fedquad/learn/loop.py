@@ -91,7 +91,7 @@ def train(
         except Failed as failed:
             report = replace(report, failure=f"device {assignment.device}: {failed}")
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             report = replace(report, failure=f"device {assignment.device} ran out of memory: {reason}")
@@ -122,7 +122,7 @@ def _learn(work: Work, beat: Callable[[int], None]) -> Outcome:
         optimizer.step()
     loss = journal.mean_loss()
     ranks = pruned_ranks(assignment, tail_before, tail_size(work.trainee, assignment))
-    changed = changes(work, optimizer)
+    changed = changes(work, optimizer.values())
     return Outcome(
         delta=cut(changed, ranks, ranks.values()),
         gradient_norms=dict(zip(learning.layers, journal.mean_norms().tolist())),
@@ -175,6 +175,6 @@ def arithmetic(trainee: Trainee) -> Iterator[None]:
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """torch has a class for a GPU's; a CPU's is a plain RuntimeError that tells by its text."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

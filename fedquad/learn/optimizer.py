@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from fedquad.types import Array32
+
 
 class Optimizer:
     """AdamW of the parameters that have a gradient this step."""
@@ -32,6 +34,10 @@ class Optimizer:
             with torch.no_grad():
                 torch._foreach_copy_([*self.parameters], [*self.masters])
         self.clear()
+
+    def values(self) -> list[Array32]:
+        """The parameters as they are now, in float32."""
+        return [master.detach().cpu().numpy() for master in self.masters]
 
     def clear(self) -> None:
         for parameter in self.parameters:

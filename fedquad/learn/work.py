@@ -1,16 +1,15 @@
 """One device's round while it runs: what it was given, what its steps leave behind, and what became of the adapter."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 
 from fedquad.learn.batches import Batches
 from fedquad.learn.configure import Learning
-from fedquad.learn.model import ADAPTER, Trainee
-from fedquad.learn.optimizer import Optimizer, squares
+from fedquad.learn.model import Trainee
+from fedquad.learn.optimizer import squares
 from fedquad.rounds.adapters import freeze
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Array32, Assignment, Floats, Lora
@@ -77,33 +76,29 @@ def sent_values(work: Work) -> list[torch.Tensor]:
     values: list[Array32] = []
     for layer in work.learning.layers:
         for target in work.trainee.layout.targets:
-            values += _sent(work, layer, target)
+            values += sent_pair(work, layer, target)
     values += [work.adapter.head[name] for name in work.learning.head]
     return [torch.tensor(np.ascontiguousarray(value), device=work.trainee.device) for value in values]
 
 
-def _sent(work: Work, layer: int, target: str) -> tuple[Array32, Array32]:
+def sent_pair(work: Work, layer: int, target: str) -> tuple[Array32, Array32]:
     """A pair as the device trains it: at its rank, B in that rank's unit."""
     rank, pair = work.assignment.rank_of(layer), work.adapter.layers[layer][target]
     return pair.a[:rank], np.float32(work.trainee.unit(rank)) * pair.b[:, :rank]
 
 
-def changes(work: Work, optimizer: Optimizer) -> Adapter:
-    """What training changed in the trained layers and the head, in float32 and the campaign's unit."""
-    values = {id(p): m.detach().cpu().numpy() for p, m in zip(optimizer.parameters, optimizer.masters)}
-    if not all(np.isfinite(value).all() for value in values.values()):
+def changes(work: Work, learned: Sequence[Array32]) -> Adapter:
+    """What training changed in the trained layers and the head, in float32 and the campaign's unit; `learned` is as `sent_values`."""
+    if not all(np.isfinite(value).all() for value in learned):
         raise Failed(f"its weights are not finite after {work.assignment.steps} steps")
-
-    def value(module: Any) -> Array32:
-        return values[id(module[ADAPTER].weight)]
-
+    values = iter(learned)
     layers: dict[int, dict[str, Lora]] = {}
     for layer in work.learning.layers:
         unit, layers[layer] = np.float32(work.trainee.unit(work.assignment.rank_of(layer))), {}
-        for target, module in work.trainee.lora(layer).items():
-            a, b = _sent(work, layer, target)
-            layers[layer][target] = Lora(value(module.lora_A) - a, (value(module.lora_B) - b) / unit)
-    head = {name: freeze(values[id(p)] - work.adapter.head[name]) for name, p in work.learning.head.items()}
+        for target in work.trainee.layout.targets:
+            a, b = sent_pair(work, layer, target)
+            layers[layer][target] = Lora(next(values) - a, (next(values) - b) / unit)
+    head = {name: freeze(next(values) - work.adapter.head[name]) for name in work.learning.head}
     return Adapter(layers=layers, head=head)
 
 

@@ -1,0 +1,270 @@
+"""One model with the rows of several devices in it: the frozen weights meet all of them at once, LoRA and head are each one's own.
+
+    with stacked(works) as stack:
+        for seen, batch in stack.forward(batches):           # one forward for all
+            loss = trainee.practice.loss(seen, batch)        # as if the device were alone
+
+Devices stand in the order of the layer at which their training starts, deepest first, with equally many rows each. Below that
+layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv
+from transformers.masking_utils import eager_mask
+
+from fedquad.learn.activations.swap import Swaps
+from fedquad.learn.batches import Batch
+from fedquad.learn.configure import only_layers
+from fedquad.learn.keeps import Keeps, kept
+from fedquad.learn.model import ADAPTER
+from fedquad.learn.products import PlainAttention, StackedLora
+from fedquad.learn.work import Work, sent_pair
+
+Method = Callable[..., Any]
+Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
+ATTENTION = "fedquad_stacked"
+OPEN: list["Stack"] = []  # whose model's attention is ours
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A LoRA target of one layer: what all devices were sent for it, and what the first of them learn there."""
+
+    sent: Pair
+    learned: Pair | None
+    scale: float
+    rate: float  # of dropout
+
+
+class Stack:
+    """Devices side by side in a model, and what they learn."""
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self.works, self.trainee = works, works[0].trainee
+        self.present = works[0].assignment.present
+        self.starts = [min(work.assignment.trained, default=len(self.trainee.layers)) for work in works]
+        self.layers = tuple(sorted({layer for work in works for layer in work.assignment.trained}))
+        self.keeps = [Keeps(work.key) for work in works]
+        self.values: list[torch.Tensor] = []  # float32 originals of the parameters
+        self.parameters: list[nn.Parameter] = []  # A, then B', of each target of each layer that learns; then the head's
+        self.sites = {(layer, t): self._site(layer, t) for layer in self.present for t in self.trainee.layout.targets}
+        self.head = {name: self._learning(self._all([w.adapter.head[name] for w in works])) for name in self.trainee.head}
+        self.part = slice(0, len(works))  # whose rows the modules see
+        self.active: torch.Tensor | None = None  # rows of those that train by now
+        self.resting: torch.Tensor | None = None  # rows of those that do not yet
+        self.sizes: list[tuple[int, int]] = []  # rows and tokens of each device's own batch
+        self.rows, self.width = 0, 0  # of each in the stack
+
+    def learners(self, layer: int) -> int:
+        """How many devices, the first ones, train at this layer or below."""
+        return sum(start <= layer for start in self.starts)
+
+    def learned(self, masters: Sequence[torch.Tensor], device: int) -> list[np.ndarray]:
+        """One device's part of the parameters' values, in the order of `work.sent_values`."""
+        own, found = self.works[device].assignment.trained, []
+        names = [layer for layer in self.layers for _ in range(2 * len(self.trainee.layout.targets))]
+        for at, master in enumerate(masters):
+            if at >= len(names):
+                found.append(master[device])
+            elif names[at] in own:
+                found.append(master[device].T if at % 2 else master[device])
+        return [value.detach().cpu().numpy() for value in found]
+
+    def powers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squared gradient norms: of each layer that learns and each device, and of each device's head."""
+        squares = [torch.linalg.vector_norm(p.grad.flatten(1), dim=1).float().square() for p in self.parameters if p.grad is not None]
+        inner = 2 * len(self.trainee.layout.targets) * len(self.layers)
+        count = len(self.works)
+        layers = torch.zeros(len(self.layers), count, device=self.trainee.device)
+        for at, square in enumerate(squares[:inner]):
+            layers[at * len(self.layers) // inner, : len(square)] += square
+        head = torch.zeros(count, device=self.trainee.device)
+        for square in squares[inner:]:
+            head += square
+        return layers, head
+
+    def scale_gradients(self, by: torch.Tensor) -> None:
+        """Multiply each device's gradients by its own number."""
+        own = [by[: len(p)].view(-1, *[1] * (p.ndim - 1)).to(p.dtype) for p in self.parameters]
+        torch._foreach_mul_([p.grad for p in self.parameters], own)
+
+    def forward(self, batches: Sequence[Batch], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Batch]]:
+        """Each device's view of one forward of all, and its own batch; all batches have one shape, `sizes` say how much counts."""
+        self.sizes, (self.rows, self.width) = list(sizes), batches[0]["input_ids"].shape
+        whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        answers: dict[str, Any] = {}
+        for device, (batch, (rows, _)) in enumerate(zip(batches, sizes)):
+            begin = device * self.rows
+            seen = Seen(self.trainee.model, whole, answers, slice(begin, begin + rows))
+            yield seen, {name: tensor[:rows] for name, tensor in batch.items()}
+
+    def _site(self, layer: int, target: str) -> Site | None:
+        module = self.trainee.lora(layer)[target]
+        if any(target not in work.adapter.layers.get(layer, {}) for work in self.works):
+            return None
+        pairs = [sent_pair(work, layer, target) for work in self.works]
+        a, b = self._all([a for a, _ in pairs]), self._all([b.T for _, b in pairs])
+        count, learned = self.learners(layer), None
+        if layer in self.layers:
+            learned = self._learning(a[:count]), self._learning(b[:count])
+        rate = getattr(module.lora_dropout[ADAPTER], "p", 0.0)
+        rank = self.works[0].assignment.rank_of(layer)
+        scale = self.trainee.spec.alpha / self.trainee.spec.rank / self.trainee.unit(rank) / kept(rate)
+        return Site((a.to(self.trainee.dtype), b.to(self.trainee.dtype)), learned, scale, rate)
+
+    def _all(self, values: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.tensor(np.stack(values), device=self.trainee.device)
+
+    def _learning(self, value: torch.Tensor) -> nn.Parameter:
+        self.values.append(value.clone())
+        self.parameters.append(nn.Parameter(value.to(self.trainee.dtype, copy=True)))
+        return self.parameters[-1]
+
+    # ---- what stands in for the model's modules
+
+    def lora(self, site: Site | None, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if site is None:
+            return linear(x)  # type: ignore[no-any-return]
+        a, b = site.learned if site.learned and not self.part.start else (one[self.part] for one in site.sent)
+        y: torch.Tensor = StackedLora.apply(x, linear, a, b, self.keep(x.shape, site.rate), site.scale)  # type: ignore[no-untyped-call]
+        return y
+
+    def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        x_NMH = x.reshape(len(weight), -1, x.shape[-1])
+        y = torch.bmm(x_NMH, weight.transpose(1, 2))
+        return (y if bias is None else y + bias[:, None]).view(*x.shape[:-1], -1)
+
+    def dropout(self, rate: float, x: torch.Tensor) -> torch.Tensor:
+        keep = self.keep(x.shape, rate)
+        return x if keep is None else x * keep.div_(kept(rate))
+
+    def attention(self, module: Any, q: Any, k: Any, v: Any, mask: Any, dropout: float, scaling: float | None) -> Any:
+        groups = getattr(module, "num_key_value_groups", 1)
+        k, v = repeat_kv(k, groups), repeat_kv(v, groups)
+        keep = self.keep((*q.shape[:3], k.shape[2]), dropout)
+        keep = keep if keep is None else keep.div_(kept(dropout))
+        out = PlainAttention.apply(q, k, v, mask, keep, q.shape[-1] ** -0.5 if scaling is None else scaling)  # type: ignore[no-untyped-call]
+        return out.transpose(1, 2), None
+
+    def layer(self, at: int, forward: Method, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run a transformer layer on those that train, and without a graph on those that do not yet."""
+        layer, count, all_rows = self.present[at], len(self.works), len(self.works) * self.rows
+        before, now = (self.learners(self.present[at - 1]) if at else 0), self.learners(layer)
+        if not at:
+            self.active, self.resting = None, x
+        if now > before:
+            assert self.resting is not None
+            come, self.resting = self.resting.split([(now - before) * self.rows, (count - now) * self.rows])
+            self.active = come if self.active is None else torch.cat([self.active, come])
+
+        def run(rows: torch.Tensor, part: slice) -> torch.Tensor:
+            place = slice(part.start * self.rows, part.stop * self.rows)
+            own, named = _rows(args, place, all_rows), _rows(kwargs, place, all_rows)
+            self.part = part
+            y: torch.Tensor = forward(rows, *own, **named)
+            return y
+
+        if self.active is not None:
+            self.active = run(self.active, slice(0, now))
+        if now < count:
+            assert self.resting is not None
+            with torch.no_grad():
+                self.resting = run(self.resting, slice(now, count))
+        self.part = slice(0, count)
+        there = [x for x in (self.active, self.resting) if x is not None and len(x)]
+        return torch.cat(there) if layer == self.present[-1] and len(there) > 1 else there[0]
+
+    def keep(self, shape: Sequence[int], rate: float) -> torch.Tensor | None:
+        """1 where a number is kept, 0 where it is dropped, each device's as if its own batch were all there is."""
+        if not rate:
+            return None
+        inner = tuple(shape[1:])
+        tokens = {2: (), 3: (0,), 4: (1, 2)}[len(shape)]  # which of these count tokens
+        found = np.ones((self.part.stop - self.part.start, self.rows, *inner), np.bool_)
+        for place, keeps, (rows, width) in zip(found, self.keeps[self.part], self.sizes[self.part]):
+            own = (rows, *(width if axis in tokens and n == self.width else n for axis, n in enumerate(inner)))
+            place[tuple(map(slice, own))] = keeps.draw(own, rate)
+        return torch.from_numpy(found.reshape(shape)).to(self.trainee.device, self.trainee.dtype)
+
+
+class Seen:
+    """The model as one device's loss asks it, answered with that device's rows of one forward of all."""
+
+    def __init__(self, model: Any, whole: Batch, answers: dict[str, Any], rows: slice) -> None:
+        self.model, self.whole, self.answers, self.rows = model, whole, answers, rows
+        self.get_output_embeddings = model.get_output_embeddings
+
+    def __call__(self, **inputs: Any) -> Any:
+        return SimpleNamespace(logits=self._ask("logits", self.model, inputs))
+
+    def base_model(self, **inputs: Any) -> Any:
+        return SimpleNamespace(last_hidden_state=self._ask("last_hidden_state", self.model.base_model, inputs))
+
+    def _ask(self, what: str, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if what not in self.answers:
+            every = model(**{name: self.whole.get(name, value) for name, value in inputs.items()})
+            self.answers[what] = getattr(every, what)
+        answer: torch.Tensor = self.answers[what][self.rows]
+        return answer
+
+
+@contextmanager
+def stacked(works: Sequence[Work]) -> Iterator[Stack]:
+    """Let the model hold these devices, which have the same layers, ranks and batch, until the block ends."""
+    stack, trainee, swaps = Stack(works), works[0].trainee, Swaps()
+    model: Any = trainee.model
+    before = model.config._attn_implementation
+    try:
+        for (layer, target), site in stack.sites.items():
+            module = trainee.lora(layer)[target]
+            swaps.replace(module, "forward", _put(stack.lora, site, module.base_layer))
+        for path in {name.rpartition(".")[0] for name in stack.head}:
+            own = stack.head[f"{path}.weight"], stack.head.get(f"{path}.bias")
+            swaps.replace(model.get_submodule(path), "forward", _put(stack.linear, *own))
+        for at, layer in enumerate(stack.present):
+            swaps.replace(trainee.layers[layer], "forward", partial(partial, stack.layer, at))
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                swaps.replace(module, "forward", _put(stack.dropout, module.p))
+        model.config._attn_implementation = ATTENTION
+        OPEN.append(stack)
+        with only_layers(trainee, stack.present):
+            yield stack
+    finally:
+        model.config._attn_implementation = before
+        swaps.undo()
+        OPEN.clear()
+
+
+def _put(method: Method, *own: Any) -> Callable[[Method], Method]:
+    """In place of a forward: this method, which is told these things first."""
+    return lambda forward: partial(method, *own)
+
+
+def _rows(value: Any, rows: slice, of: int) -> Any:
+    """The rows of whatever has one for each example."""
+    if isinstance(value, tuple):
+        return tuple(_rows(one, rows, of) for one in value)
+    if isinstance(value, dict):
+        return {name: _rows(one, rows, of) for name, one in value.items()}
+    return value[rows] if isinstance(value, torch.Tensor) and value.ndim > 1 and len(value) == of else value
+
+
+def _attend(
+    module: Any, q: Any, k: Any, v: Any, mask: Any, dropout: float = 0.0, scaling: float | None = None, **_: Any
+) -> Any:
+    return OPEN[-1].attention(module, q, k, v, mask, dropout, scaling)
+
+
+AttentionInterface.register(ATTENTION, _attend)
+AttentionMaskInterface.register(ATTENTION, eager_mask)
