@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of what becomes a fold
 NAMED = "a name is a letter or digit, then at most 63 letters, digits and . _ : - (no slash, no space)"
 MOST_DEVICES, MOST_EXAMPLES, MOST_ROUNDS, MOST_ARMS, MOST_SEEDS = 10**7, 10**9, 10**7, 1000, 10_000
 MOST_NUMBER = 1e18  # of a method's parameter
-MOST_RANK, MOST_BATCH, MOST_TOKENS, MOST_THREADS = 2**16, 2**20, 2**20, 1024
+MOST_RANK, MOST_BATCH, MOST_TOKENS, MOST_THREADS, MOST_COHORT = 2**16, 2**20, 2**20, 1024, 1024
 
 
 def about(description: str, default: Any = None, factory: Any = None) -> Any:
@@ -201,6 +201,10 @@ class TrainingSpec:
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
     )
+    cohort: int = about(
+        "The most devices of a simulated fleet that train in one stack, where their shapes are small enough; 1: each alone.",
+        1,
+    )
     threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)
 
     def __post_init__(self) -> None:
@@ -216,6 +220,7 @@ class TrainingSpec:
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "a learning rate is positive")
         require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
         require(self.clip >= 0, "training.clip", self.clip, "it is not negative")
+        require(1 <= self.cohort <= MOST_COHORT, "training.cohort", self.cohort, f"it is 1 to {MOST_COHORT}")
         require(1 <= self.threads <= MOST_THREADS, "training.threads", self.threads, f"it is 1 to {MOST_THREADS}")
         require(
             0 < self.least_steps <= 1, "training.least_steps", self.least_steps, "it lies above 0, and at 1 at most"
@@ -435,6 +440,12 @@ class CampaignSpec:
             "data.partition",
             self.data.partition,
             "real devices (fleet.pools) have data of their own: it is `local`",
+        )
+        require(
+            self.training.cohort == 1 or not self.fleet.pools,
+            "training.cohort",
+            self.training.cohort,
+            "real devices (fleet.pools) train each alone: it is 1",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")

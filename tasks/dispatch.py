@@ -1,5 +1,7 @@
 """Send every device its adapter and configuration, and spool the answers as they arrive."""
 
+from dataclasses import replace
+
 from fedquad.learn.jobs import Train
 from fedquad.rounds.admit import Asked
 from fedquad.rounds.round import Plan
@@ -12,16 +14,25 @@ from tasks.session import Arm
 
 async def dispatch(arm: Arm, plan: Plan) -> Answers:
     """Train the whole plan; returns what came back, behind the gate."""
-    return await train_all(arm, plan.asked, plan.round, plan.attempt)
+    return await train_all(arm, plan.asked, plan.round, plan.attempt, cohorts=plan.cohorts)
 
 
 async def train_all(
-    arm: Arm, asked: tuple[tuple[Assignment, CostEstimate], ...], number: int, attempt: int, kind: str = "device"
+    arm: Arm,
+    asked: tuple[tuple[Assignment, CostEstimate], ...],
+    number: int,
+    attempt: int,
+    kind: str = "device",
+    cohorts: tuple[tuple[int, ...], ...] = (),
 ) -> Answers:
     """Hand the assignments to the fleet and spool what comes back."""
     arm.spool.clear()
     arm.told = {}
-    jobs = [job(arm, assignment, estimate, number, attempt, kind) for assignment, estimate in asked]
+    cohort_of = {device: cohort for cohort, devices in enumerate(cohorts) for device in devices}
+    jobs = [
+        replace(job(arm, assignment, estimate, number, attempt, kind), cohort=cohort_of.get(assignment.device))
+        for assignment, estimate in asked
+    ]
     done, waited = 0, {}
     async for answer in arm.shared.fleet.train(jobs, round=number, attempt=attempt):
         arm.spool.put(kind, answer.device, answer.document)

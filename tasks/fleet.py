@@ -30,6 +30,7 @@ class Job:
     device: int
     train: Train
     estimate: CostEstimate
+    cohort: int | None = None  # jobs of one number are trained together, where the fleet can
 
 
 class DeviceFleet(Protocol):
@@ -44,12 +45,13 @@ class DeviceFleet(Protocol):
         ...
 
 
-async def in_order_of_arrival(trainings: Iterable[Coroutine[Any, Any, Answer]]) -> AsyncIterator[Answer]:
-    """Run all at once; whoever stops listening cancels what is still under way."""
+async def in_order_of_arrival(trainings: Iterable[Coroutine[Any, Any, Sequence[Answer]]]) -> AsyncIterator[Answer]:
+    """Run all at once, each of one device or of several; whoever stops listening cancels what is still under way."""
     work = [asyncio.ensure_future(training) for training in trainings]
     try:
         for finished in asyncio.as_completed(work):
-            yield await finished
+            for answer in await finished:
+                yield answer
     finally:
         for task in work:
             task.cancel()

@@ -18,7 +18,7 @@ from fedquad.learn import jobs, local, tokens
 from fedquad.learn.pool import Pool, cores
 from fedquad.objective import Metric, Objective
 from fedquad.prices.cost import cost_model
-from fedquad.rounds import adapters, round
+from fedquad.rounds import adapters, cohorts, round
 from fedquad.rounds.prefix import remembered
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, require
@@ -296,6 +296,7 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
         examples=shared.examples,
         rounds=session.spec.rounds,
         memory_policy=policy,
+        cohort=cohorts.most(session.layout, session.spec.model, session.spec.training),
         suspend_rounds=session.spec.fleet.suspend_rounds,
     )
 

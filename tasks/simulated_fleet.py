@@ -10,6 +10,7 @@ from typing import Any
 
 from fedquad import wire
 from fedquad.fleets import fleet
+from fedquad.learn.jobs import Cohort
 from fedquad.learn.pool import Pool, WorkerDied
 from fedquad.prices.cost import CostModel
 from fedquad.types import Statuses
@@ -30,21 +31,39 @@ class SimulatedFleet:
 
     def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
         fates = fleet.fates(self.drawn, self.seed, attempt, round)
-        return in_order_of_arrival(
-            self._train(job, _seconds(fates, job), bool(fates.dropped[job.device])) for job in jobs
-        )
+        return in_order_of_arrival(self._train(part, fates) for part in _together(jobs, fates))
 
-    async def _train(self, job: Job, seconds: float, is_dropped: bool) -> Answer:
-        failure = "it never answered" if is_dropped else ""
-        answer: dict[str, Any] = {}
-        if not failure:
-            try:
-                answer = await self.pool.do(job.train)
-            except WorkerDied as death:
-                failure = f"its training process died twice ({death})"
-        if failure:
-            return failed_answer(job, failure, seconds)
-        return Answer(job.device, json.dumps(charged(answer, seconds)).encode(), seconds)
+    async def _train(self, jobs: Sequence[Job], fates: fleet.Fates) -> list[Answer]:
+        """Train what goes to one process: a cohort, or one device; a cohort whose process is lost twice is tried one by one."""
+        if len(jobs) == 1 and jobs[0].cohort is None:
+            return [await self._train_one(jobs[0], fates)]
+        try:
+            answers = (await self.pool.do(Cohort(members=tuple(job.train for job in jobs))))["answers"]
+        except WorkerDied:
+            return [await self._train_one(job, fates) for job in jobs]
+        return [_answer(job, answer, _seconds(fates, job)) for job, answer in zip(jobs, answers)]
+
+    async def _train_one(self, job: Job, fates: fleet.Fates) -> Answer:
+        seconds = _seconds(fates, job)
+        if fates.dropped[job.device]:
+            return failed_answer(job, "it never answered", seconds)
+        try:
+            return _answer(job, await self.pool.do(job.train), seconds)
+        except WorkerDied as death:
+            return failed_answer(job, f"its training process died twice ({death})", seconds)
+
+
+def _together(jobs: Sequence[Job], fates: fleet.Fates) -> list[list[Job]]:
+    """Jobs by process: the cohorts, without those who will drop out, and everybody else alone; in the order they came."""
+    parts: dict[tuple[str, int], list[Job]] = {}
+    for job in jobs:
+        is_in = job.cohort is not None and not fates.dropped[job.device]
+        parts.setdefault(("cohort", job.cohort) if is_in else ("device", job.device), []).append(job)  # type: ignore[arg-type]
+    return list(parts.values())
+
+
+def _answer(job: Job, answer: dict[str, Any], seconds: float) -> Answer:
+    return Answer(job.device, json.dumps(charged(answer, seconds)).encode(), seconds)
 
 
 def _seconds(fates: fleet.Fates, job: Job) -> float:

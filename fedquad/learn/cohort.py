@@ -73,9 +73,7 @@ def _alone(trainee: Trainee, order: Order, training: TrainingSpec) -> Update:
 
 def _update(order: Order, came: Outcome | Failed, seconds: float, peak_bytes: int) -> Update:
     device = order.assignment.device
-    report = Report(
-        examples=len(order.data), tokens=order.data.answer_tokens, seconds=seconds, peak_bytes=peak_bytes
-    )
+    report = Report(examples=len(order.data), tokens=order.data.answer_tokens, seconds=seconds, peak_bytes=peak_bytes)
     update = Update(device=device, round=order.round, based_on=order.based_on, delta=NOTHING, report=report)
     if isinstance(came, Failed):
         return replace(update, report=replace(report, failure=f"device {device}: {came}"))
@@ -103,7 +101,7 @@ def _learn(trainee: Trainee, orders: Sequence[Order], training: TrainingSpec) ->
 
 
 def _work(trainee: Trainee, order: Order, training: TrainingSpec) -> Work:
-    learning = Learning(layers={layer: () for layer in order.assignment.trained}, head=trainee.head)
+    learning = Learning(layers=dict.fromkeys(order.assignment.trained, ()), head=trainee.head)
     batches = Batches(order.data, trainee.device)
     return Work(
         trainee=trainee,

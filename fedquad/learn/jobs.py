@@ -63,6 +63,17 @@ class Train:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Carry out assignments that are alike in one stack; the answer holds theirs, in this order."""
+
+    members: tuple[Train, ...]
+
+    @property
+    def work(self) -> int:
+        return sum(member.work for member in self.members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
     """Count right and wrong over rows [start, stop) of a split."""
 
@@ -107,9 +118,9 @@ class Join:
     backbone: str  # digest of the weights that the campaign trains on
 
 
-Job: TypeAlias = Prepare | Open | Train | Evaluate | Join
-J = TypeVar("J", Prepare, Open, Train, Evaluate, Join)
-OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate, Join)}
+Job: TypeAlias = Prepare | Open | Train | Cohort | Evaluate | Join
+J = TypeVar("J", Prepare, Open, Train, Cohort, Evaluate, Join)
+OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Cohort, Evaluate, Join)}
 
 
 def to_json(job: Job) -> dict[str, Any]:

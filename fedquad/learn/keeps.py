@@ -7,6 +7,8 @@ torch's own dropout takes two 32-bit draws of a Mersenne twister a number, a fif
 1/65536, and `kept` is the share that is really kept.
 """
 
+import math
+
 import numpy as np
 
 from fedquad import rng
@@ -28,10 +30,10 @@ class Keeps:
     """One device's stream of a round."""
 
     def __init__(self, key: tuple[int | str, ...]) -> None:
-        self._stream = rng.stream(*key, "stacked dropout")
+        self._bits = rng.stream(*key, "stacked dropout").bit_generator
 
     def draw(self, shape: tuple[int, ...], rate: float) -> Bools:
         """Which of so many numbers are kept."""
-        size = int(np.prod(shape))
-        words = self._stream.integers(0, 1 << 64, -(-size // 4), dtype=np.uint64)
-        return np.asarray(words.view(np.uint16)[:size].reshape(shape) >= _dropped(rate))
+        size = math.prod(shape)
+        words = self._bits.random_raw(-(-size // 4))  # 64 bits each
+        return np.asarray(words.view(np.uint16)[:size].reshape(shape) >= np.uint16(_dropped(rate)))

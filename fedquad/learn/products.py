@@ -58,7 +58,8 @@ class PlainAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q_BATD: torch.Tensor, k_BATD: torch.Tensor, v_BATD: torch.Tensor, mask: Any, keep: Any, scale: float
     ) -> torch.Tensor:
-        q, k, v = _flat(q_BATD) * scale, _flat(k_BATD), _flat(v_BATD)
+        q = _flat(torch.mul(q_BATD, scale, out=torch.empty(q_BATD.shape, dtype=q_BATD.dtype, device=q_BATD.device)))
+        k, v = _flat(k_BATD), _flat(v_BATD)
         scores = torch.bmm(q, k.transpose(1, 2))
         if mask is not None:
             scores.view(*q_BATD.shape[:2], *scores.shape[1:]).add_(mask)

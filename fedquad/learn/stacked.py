@@ -9,7 +9,7 @@ layer a device's rows go through the frozen ones beside others', without a graph
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ from fedquad.learn.batches import Batch
 from fedquad.learn.configure import only_layers
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.model import ADAPTER
+from fedquad.learn.optimizer import gradients
 from fedquad.learn.products import PlainAttention, StackedLora
 from fedquad.learn.work import Work, sent_pair
 
@@ -56,9 +57,13 @@ class Stack:
         self.layers = tuple(sorted({layer for work in works for layer in work.assignment.trained}))
         self.keeps = [Keeps(work.key) for work in works]
         self.values: list[torch.Tensor] = []  # float32 originals of the parameters
-        self.parameters: list[nn.Parameter] = []  # A, then B', of each target of each layer that learns; then the head's
+        self.parameters: list[
+            nn.Parameter
+        ] = []  # A, then B', of each target of each layer that learns; then the head's
         self.sites = {(layer, t): self._site(layer, t) for layer in self.present for t in self.trainee.layout.targets}
-        self.head = {name: self._learning(self._all([w.adapter.head[name] for w in works])) for name in self.trainee.head}
+        self.head = {
+            name: self._learning(self._all([w.adapter.head[name] for w in works])) for name in self.trainee.head
+        }
         self.part = slice(0, len(works))  # whose rows the modules see
         self.active: torch.Tensor | None = None  # rows of those that train by now
         self.resting: torch.Tensor | None = None  # rows of those that do not yet
@@ -82,7 +87,7 @@ class Stack:
 
     def powers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared gradient norms: of each layer that learns and each device, and of each device's head."""
-        squares = [torch.linalg.vector_norm(p.grad.flatten(1), dim=1).float().square() for p in self.parameters if p.grad is not None]
+        squares = [torch.linalg.vector_norm(g.flatten(1), dim=1).float().square() for g in gradients(self.parameters)]
         inner = 2 * len(self.trainee.layout.targets) * len(self.layers)
         count = len(self.works)
         layers = torch.zeros(len(self.layers), count, device=self.trainee.device)
@@ -95,8 +100,8 @@ class Stack:
 
     def scale_gradients(self, by: torch.Tensor) -> None:
         """Multiply each device's gradients by its own number."""
-        own = [by[: len(p)].view(-1, *[1] * (p.ndim - 1)).to(p.dtype) for p in self.parameters]
-        torch._foreach_mul_([p.grad for p in self.parameters], own)
+        for gradient in gradients(self.parameters):
+            gradient.mul_(by[: len(gradient)].view(-1, *[1] * (gradient.ndim - 1)))
 
     def forward(self, batches: Sequence[Batch], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, Batch]]:
         """Each device's view of one forward of all, and its own batch; all batches have one shape, `sizes` say how much counts."""
@@ -164,7 +169,7 @@ class Stack:
             self.active, self.resting = None, x
         if now > before:
             assert self.resting is not None
-            come, self.resting = self.resting.split([(now - before) * self.rows, (count - now) * self.rows])
+            come, self.resting = torch.split(self.resting, [(now - before) * self.rows, (count - now) * self.rows])
             self.active = come if self.active is None else torch.cat([self.active, come])
 
         def run(rows: torch.Tensor, part: slice) -> torch.Tensor:
@@ -194,7 +199,7 @@ class Stack:
         for place, keeps, (rows, width) in zip(found, self.keeps[self.part], self.sizes[self.part]):
             own = (rows, *(width if axis in tokens and n == self.width else n for axis, n in enumerate(inner)))
             place[tuple(map(slice, own))] = keeps.draw(own, rate)
-        return torch.from_numpy(found.reshape(shape)).to(self.trainee.device, self.trainee.dtype)
+        return torch.from_numpy(found.reshape(shape).astype(np.float32)).to(self.trainee.device, self.trainee.dtype)
 
 
 class Seen:

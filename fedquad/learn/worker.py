@@ -24,9 +24,9 @@ from safetensors.numpy import load_file, save
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs, local, tokens
-from fedquad.learn.jobs import Evaluate, Job, Join, Open, Prepare, Train
+from fedquad.learn.jobs import Cohort, Evaluate, Job, Join, Open, Prepare, Train
 from fedquad.rounds import adapters
-from fedquad.types import Adapter, Ints
+from fedquad.types import Adapter, Ints, Update
 
 if TYPE_CHECKING:
     from fedquad.learn.model import Trainee
@@ -53,6 +53,8 @@ class Worker:
                 return self.open(job)
             case Train():
                 return self.train(job)
+            case Cohort():
+                return self.cohort(job)
             case Evaluate():
                 return self.evaluate(job)
             case Join():
@@ -85,7 +87,7 @@ class Worker:
             self.loaded(),
             job.assignment,
             _adapter(job),
-            self.splits["train"].rows(self._shard(job.shards, job.assignment.device)),
+            self._data(job),
             training=job.training,
             key=job.key,
             round=job.round,
@@ -93,9 +95,29 @@ class Worker:
             prefixes=self.prefixes,
             beat=beat,
         )
-        document, tensors = wire.answer(update)
-        write(job.out, tensors)
-        return document
+        return _answered(update, job.out)
+
+    def cohort(self, job: Cohort) -> Answer:
+        """Carry out assignments that are alike in one stack, and leave each delta where its member says."""
+        from fedquad.learn import cohort
+
+        sent: dict[str, Adapter] = {}  # most were sent the same
+        for member in job.members:
+            if member.adapter not in sent:
+                sent[member.adapter] = _adapter(member)
+        orders = [
+            cohort.Order(
+                assignment=member.assignment,
+                adapter=sent[member.adapter],
+                data=self._data(member),
+                key=member.key,
+                round=member.round,
+                based_on=member.digest,
+            )
+            for member in job.members
+        ]
+        updates = cohort.train_together(self.loaded(), orders, job.members[0].training)
+        return {"answers": [_answered(update, member.out) for update, member in zip(updates, job.members)]}
 
     def evaluate(self, job: Evaluate) -> Answer:
         from fedquad.learn import evaluate
@@ -110,10 +132,20 @@ class Worker:
             raise DeviceError("no model is loaded here; a job 'open' comes before any other")
         return self.trainee
 
+    def _data(self, job: Train) -> tokens.Encoded:
+        return self.splits["train"].rows(self._shard(job.shards, job.assignment.device))
+
     def _shard(self, path: str, device: int) -> Ints:
         if path not in self.shards:
             self.shards[path] = load_file(path)
         return self.shards[path][str(device)]
+
+
+def _answered(update: Update, out: str) -> Answer:
+    """Leave the update's delta in a file; the rest is the answer."""
+    document, tensors = wire.answer(update)
+    write(out, tensors)
+    return document
 
 
 def _adapter(job: Train | Evaluate) -> Adapter:

@@ -155,6 +155,7 @@ def _rows(
     plan: Plan, outcome: Outcome, statuses: Statuses, told: Mapping[int, Mapping[str, Any]]
 ) -> Iterable[dict[str, Any]]:
     waits = _waits(plan, outcome)
+    cohort_of = {device: number for number, cohort in enumerate(plan.cohorts) for device in cohort}
     for a, estimate in zip(plan.assignments, plan.estimates):
         seconds = outcome.seconds.get(a.device, 0.0)
         status = statuses[a.device]
@@ -169,6 +170,7 @@ def _rows(
             "quantized": list(a.quantized),
             "ranks": list(a.ranks),
             **({"prefix": a.prefix, "known": a.known} if a.prefix else {}),
+            **({"cohort": cohort_of[a.device]} if a.device in cohort_of else {}),
             "seconds": seconds,
             "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
             "predicted_seconds": estimate.seconds,

@@ -17,7 +17,7 @@ import numpy as np
 from fedquad import rng
 from fedquad.errors import MethodError
 from fedquad.prices import cost
-from fedquad.rounds import adapters, bounds, clock, pace
+from fedquad.rounds import adapters, bounds, clock, cohorts, pace
 from fedquad.rounds.ledger import Ledger
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.types import Adapter, Assignment, CostEstimate, ServerState, Statuses, Update
@@ -47,6 +47,7 @@ class Plan:
     refused: Mapping[int, str]  # device -> why it is not asked (strict memory)
     over_memory: tuple[int, ...]  # devices whose assignment or survey exceeds their memory
     survey: tuple[Probe, ...] = ()  # what was measured before planning
+    cohorts: tuple[tuple[int, ...], ...] = ()  # devices that train in one stack
 
     @property
     def size(self) -> int:
@@ -146,6 +147,7 @@ def plan_round(
         refused=refused,
         over_memory=tuple(sorted(over | _over_memory(((p.assignment, p.estimate) for p in surveyed), statuses))),
         survey=surveyed,
+        cohorts=cohorts.compose([a for a in assignments if a.device not in refused], world.cohort),
     )
 
 

@@ -1,0 +1,66 @@
+"""Which devices train together in one stack, by the plan alone.
+
+    compose(assignments, most=4)        # ((9, 0, 3), (7, 1, 2)): devices 9, 0 and 3 together, deepest first
+    most(layout, spec)                  # how many a stack may hold of this model and batch; 1: everybody alone
+
+A sum in a matrix product can depend on how many rows the product has, so the bits of a device's update depend on who is beside
+it. Therefore this looks at nothing but assignments and shapes: not at processes, times, or who will drop out.
+"""
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+
+from fedquad.spec import ModelSpec, TrainingSpec
+from fedquad.types import Assignment, Local, ModelLayout
+
+STACKED = ("bert", "roberta", "llama", "qwen2")  # whose attention can be told apart from the layer around it
+MOST_NUMBERS = 1 << 18  # in the rows of a stack, as one layer hands them to the next: benchmarks/cohorts.csv
+
+
+def most(layout: ModelLayout, model: ModelSpec, training: TrainingSpec) -> int:
+    """The most devices a stack may hold: as specified, as long as so many rows stay within a core's cache."""
+    each = training.batch * model.max_length * layout.shape.hidden
+    is_known = layout.shape.architecture in STACKED and all(
+        _is_linear(name, shape) for name, shape in layout.head.items()
+    )
+    return max(1, min(training.cohort, MOST_NUMBERS // each)) if is_known else 1
+
+
+def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter of the head can be a linear layer's; a norm's weight is a vector."""
+    return len(shape) == (2 if name.endswith(".weight") else 1)
+
+
+def compose(assignments: Sequence[Assignment], most: int) -> tuple[tuple[int, ...], ...]:
+    """Cohorts of at most so many devices, as even as can be; whoever is in none trains alone, as do all where `most` is 1.
+
+    Devices of any depth train together, if what else they are told is the same.
+    """
+    alike: dict[Hashable, list[Assignment]] = {}
+    for assignment in assignments if most > 1 else ():
+        if is_plain(assignment):
+            alike.setdefault(_kind(assignment), []).append(assignment)
+    return tuple(part for group in alike.values() for part in _parts(sorted(group, key=_place), most))
+
+
+def is_plain(assignment: Assignment) -> bool:
+    """Whether a device only trains: without INT8 activations, a kept prefix, a penalty, a probe or pruning."""
+    return not (assignment.quantized or assignment.prefix or assignment.least_ranks) and assignment.local == Local()
+
+
+def _kind(assignment: Assignment) -> Hashable:
+    a, is_top = (
+        assignment,
+        assignment.trained == assignment.present[len(assignment.present) - len(assignment.trained) :],
+    )
+    return a.present, a.ranks, a.steps, a.learning_rate, None if is_top else a.trained
+
+
+def _place(assignment: Assignment) -> tuple[int, int]:
+    return -len(assignment.trained), assignment.device
+
+
+def _parts(group: Sequence[Assignment], most: int) -> list[tuple[int, ...]]:
+    count = -(-len(group) // most)
+    ends = [len(group) * at // count for at in range(count + 1)]
+    return [tuple(a.device for a in group[begin:end]) for begin, end in pairwise(ends)]
