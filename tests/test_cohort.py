@@ -66,3 +66,131 @@ def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None
     for found, one in zip(train_together(trainee, orders, TRAINING), wanted, strict=True):
         check_alike(found, one)
     check_alike(alone(trainee, orders[0]), wanted[0], 0.0)  # the model is as it was
+
+
+def test_dropout_is_drawn_from_each_devices_own_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LoRA's, the layers' and the attention's: a device alone that drops what its stream says comes to the same."""
+    trainee = a_trainee(tmp_path, attention="eager")
+    orders = [an_order(trainee, device, depth) for device, depth in enumerate(DEPTHS)]
+    together = train_together(trainee, orders, TRAINING)
+    for order, found in zip(orders, together, strict=True):
+        keeps = Keeps(order.key)
+
+        def dropped(x: torch.Tensor, p: float, training: bool, inplace: bool = False, keeps: Keeps = keeps) -> Any:
+            assert training
+            return x * torch.from_numpy(keeps.draw(tuple(x.shape), p)) / kept(p) if p else x
+
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.nn.functional, "dropout", dropped)
+            check_alike(found, alone(trainee, order))
+    still = [alone(trainee, order).report.loss for order in orders]
+    assert all(found.report.loss != loss for found, loss in zip(together, still, strict=True))
+
+
+def test_a_stack_of_one_and_of_all_and_the_order_they_are_named_in(tmp_path: Path) -> None:
+    """Dropout is on: what a device drops does not depend on who is beside it."""
+    trainee = a_trainee(tmp_path)
+    orders = [an_order(trainee, device, depth) for device, depth in enumerate(DEPTHS)]
+    together = train_together(trainee, orders, TRAINING)
+    for found, order in zip(together, orders, strict=True):
+        check_alike(found, train_together(trainee, [order], TRAINING)[0])
+    again = train_together(trainee, orders[::-1], TRAINING)[::-1]
+    assert [adapters.digest(u.delta) for u in again] == [adapters.digest(u.delta) for u in together]
+
+
+def test_keeps_are_the_share_that_they_say() -> None:
+    drawn = Keeps((1,)).draw((101, 99, 7), 0.1)
+    assert drawn.mean() == pytest.approx(kept(0.1), abs=5e-3)
+    assert kept(0.1) == pytest.approx(0.9, abs=1e-5)
+    assert not np.array_equal(drawn, Keeps((2,)).draw((101, 99, 7), 0.1))
+    assert not Keeps((1,)).draw((10_000,), 0.99999).all()
+
+
+def test_layers_that_only_some_have_and_ranks_that_are_not_the_campaigns(tmp_path: Path) -> None:
+    """Present layers 0 and 2 of 3, of which 0 is trained and 2 runs as it was sent; rank 2 of 4."""
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    for told in (
+        {"present": (0, 2), "trained": (0,), "ranks": (2, 2)},
+        {"present": (0, 1, 2), "trained": (0, 2), "ranks": (3, 3, 3)},
+    ):
+        orders = [an_order(trainee, device) for device in range(3)]
+        orders = [replace(o, assignment=replace(o.assignment, **told)) for o in orders]
+        for found, order in zip(train_together(trainee, orders, TRAINING), orders, strict=True):
+            check_alike(found, alone(trainee, order))
+
+
+@pytest.mark.parametrize("objective", ["token_classification", "regression", "causal_lm"])
+def test_every_objective_has_its_loss_for_each(objective: str, tmp_path: Path) -> None:
+    is_causal = objective == "causal_lm"
+    none = {} if is_causal else {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    write_model(tmp_path, "llama" if is_causal else "roberta", causal=is_causal, **none)
+    trainee = load(a_spec(tmp_path, dropout=0.0), 1 if objective == "regression" else LABELS, 4, objective)
+    orders = []
+    for device, depth in enumerate((3, 1, 2)):
+        order = an_order(trainee, device, depth)
+        ids, mask = order.data.input_ids.astype(np.int64), order.data.attention_mask == 1
+        labels = {
+            "regression": (order.data.labels / LABELS).astype(np.float32),
+            "token_classification": np.where(mask, ids % LABELS, -100),
+            "causal_lm": np.where(mask & (np.arange(12) > 2), ids, -100),
+        }[objective]
+        orders.append(replace(order, data=replace(order.data, labels=labels)))
+    for found, order in zip(train_together(trainee, orders, TRAINING), orders, strict=True):
+        check_alike(found, alone(trainee, order), 2e-3)
+
+
+def test_what_befalls_one_is_no_others(tmp_path: Path) -> None:
+    """One has no examples, one gets infinite weights, one's loss is not a number."""
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    right = [an_order(trainee, device) for device in (0, 1)]
+    empty = an_order(trainee, 2, data=examples().rows(np.array([], np.int64)))
+    sent = an_adapter(trainee.layout)
+    pairs = {t: Lora(np.full_like(p.a, np.inf), p.b) for t, p in sent.layers[1].items()}
+    broken = replace(an_order(trainee, 3), adapter=Adapter(layers={**sent.layers, 1: pairs}, head=sent.head))
+    first, without, nan, second = train_together(trainee, [right[0], empty, broken, right[1]], TRAINING)
+    assert without.report.failure == "device 2: it has no examples"
+    assert "device 3: the loss is nan at step 1 of 3" in nan.report.failure
+    assert not nan.delta.layers
+    for found, wanted in zip((first, second), train_together(trainee, right, TRAINING), strict=True):
+        check_alike(found, wanted)
+    (lost,) = train_together(trainee, [empty], TRAINING)
+    assert lost.report.failure == without.report.failure
+
+
+def test_weights_that_are_not_finite_are_one_devices_failure(tmp_path: Path) -> None:
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    orders = [an_order(trainee, device, steps=1, learning_rate=1e39) for device in (0, 1)]
+    fresh = adapters.initial(trainee.layout, 4, 0)  # B is zero: A gets no gradient, and stays finite
+    for update in train_together(trainee, [replace(order, adapter=fresh) for order in orders], TRAINING):
+        assert "its weights are not finite after 1 steps" in update.report.failure
+
+
+def test_a_stack_without_memory_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    orders = [an_order(trainee, device) for device in (0, 1)]
+    wanted = [alone(trainee, order) for order in orders]
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room for all of them")
+
+    monkeypatch.setattr(cohort, "_learn", fail)
+    for found, one in zip(train_together(trainee, orders, TRAINING), wanted, strict=True):
+        check_alike(found, one, 0.0)
+
+
+def test_other_errors_are_not_hidden_and_leave_the_model_as_it_was(tmp_path: Path) -> None:
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    order = an_order(trainee, 0)
+    before, label = alone(trainee, order), replace(order.data, labels=order.data.labels + 100)
+    with pytest.raises((RuntimeError, IndexError)):
+        train_together(trainee, [replace(order, data=label)], TRAINING)
+    check_alike(alone(trainee, order), before, 0.0)
+
+
+def test_bf16_learns_in_float32_beside_others_too(tmp_path: Path) -> None:
+    trainee = a_trainee(tmp_path, has_dropout=False, precision="bf16")
+    orders = [an_order(trainee, device, steps=10, learning_rate=1e-4) for device in (0, 1)]
+    for found in train_together(trainee, orders, TRAINING):
+        moved = found.delta.layers[1]["attention.self.query"].a
+        assert np.abs(moved).max() < 1.1e-3
+        assert len(np.unique(moved)) > 0.9 * moved.size
