@@ -6,6 +6,7 @@ drops out and how long they take depend on (seed, attempt, round, device), never
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fedquad import wire
@@ -31,26 +32,26 @@ class SimulatedFleet:
 
     def train(self, jobs: Sequence[Job], *, round: int, attempt: int) -> AsyncIterator[Answer]:
         fates = fleet.fates(self.drawn, self.seed, attempt, round)
-        return in_order_of_arrival(self._train(part, fates) for part in _together(jobs, fates))
+        return in_order_of_arrival(self._train_part(part, fates) for part in _together(jobs, fates))
 
-    async def _train(self, jobs: Sequence[Job], fates: fleet.Fates) -> list[Answer]:
+    async def _train_part(self, jobs: Sequence[Job], fates: fleet.Fates) -> list[Answer]:
         """Train what goes to one process: a cohort, or one device; a cohort whose process is lost twice is tried one by one."""
-        if len(jobs) == 1 and jobs[0].cohort is None:
-            return [await self._train_one(jobs[0], fates)]
-        try:
-            answers = (await self.pool.do(Cohort(members=tuple(job.train for job in jobs))))["answers"]
-        except WorkerDied:
-            return [await self._train_one(job, fates) for job in jobs]
-        return [_answer(job, answer, _seconds(fates, job)) for job, answer in zip(jobs, answers)]
+        seconds = [_seconds(fates, job) for job in jobs]
+        if jobs[0].cohort is not None and not fates.dropped[jobs[0].device]:
+            with suppress(WorkerDied):
+                answers = (await self.pool.do(Cohort(members=tuple(job.train for job in jobs))))["answers"]
+                return [_answer(*one) for one in zip(jobs, answers, seconds)]
+        return [await self._train(job, took, bool(fates.dropped[job.device])) for job, took in zip(jobs, seconds)]
 
-    async def _train_one(self, job: Job, fates: fleet.Fates) -> Answer:
-        seconds = _seconds(fates, job)
-        if fates.dropped[job.device]:
-            return failed_answer(job, "it never answered", seconds)
-        try:
-            return _answer(job, await self.pool.do(job.train), seconds)
-        except WorkerDied as death:
-            return failed_answer(job, f"its training process died twice ({death})", seconds)
+    async def _train(self, job: Job, seconds: float, is_dropped: bool) -> Answer:
+        failure = "it never answered" if is_dropped else ""
+        answer: dict[str, Any] = {}
+        if not failure:
+            try:
+                answer = await self.pool.do(job.train)
+            except WorkerDied as death:
+                failure = f"its training process died twice ({death})"
+        return failed_answer(job, failure, seconds) if failure else _answer(job, answer, seconds)
 
 
 def _together(jobs: Sequence[Job], fates: fleet.Fates) -> list[list[Job]]:

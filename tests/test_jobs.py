@@ -52,6 +52,7 @@ JOBS: list[jobs.Job] = [
         backbone="2b3c",
     ),
 ]
+JOBS.append(jobs.Cohort(members=(JOBS[2], JOBS[2])))  # type: ignore[arg-type]
 
 
 def wired(job: jobs.Job) -> Any:
@@ -93,7 +94,7 @@ def test_what_cannot_be_done_is_an_answer() -> None:
     new = worker.Worker()
     assert worker.answer(new, "{")["error"].startswith("JSONDecodeError")
     assert "no field 'colour'" in worker.answer(new, json.dumps({**wired(JOBS[3]), "colour": 1}))["error"]
-    for job in JOBS[2:4]:
+    for job in (*JOBS[2:4], JOBS[5]):
         found = worker.answer(new, json.dumps(wired(job)))
         assert found["kind"] == "DeviceError"
         assert "a job 'open' comes before" in found["error"]

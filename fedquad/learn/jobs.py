@@ -120,7 +120,7 @@ class Join:
 
 Job: TypeAlias = Prepare | Open | Train | Cohort | Evaluate | Join
 J = TypeVar("J", Prepare, Open, Train, Cohort, Evaluate, Join)
-OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Cohort, Evaluate, Join)}
+OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate, Join, Cohort)}
 
 
 def to_json(job: Job) -> dict[str, Any]:

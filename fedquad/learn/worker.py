@@ -101,6 +101,7 @@ class Worker:
         """Carry out assignments that are alike in one stack, and leave each delta where its member says."""
         from fedquad.learn import cohort
 
+        trainee = self.loaded()
         sent: dict[str, Adapter] = {}  # most were sent the same
         for member in job.members:
             if member.adapter not in sent:
@@ -116,7 +117,7 @@ class Worker:
             )
             for member in job.members
         ]
-        updates = cohort.train_together(self.loaded(), orders, job.members[0].training)
+        updates = cohort.train_together(trainee, orders, job.members[0].training)
         return {"answers": [_answered(update, member.out) for update, member in zip(updates, job.members)]}
 
     def evaluate(self, job: Evaluate) -> Answer:
