@@ -34,6 +34,7 @@ from fedquad.learn.work import Work, sent_pair
 Method = Callable[..., Any]
 Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
 ATTENTION = "fedquad_stacked"
+READS_FIRST, CHUNK = "AutoModelForSequenceClassification", "feed_forward_chunk"
 OPEN: list["Stack"] = []  # whose model's attention is ours
 
 
@@ -238,6 +239,8 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
             swaps.replace(model.get_submodule(path), "forward", _put(stack.linear, *own))
         for at, layer in enumerate(stack.present):
             swaps.replace(trainee.layers[layer], "forward", partial(partial, stack.layer, at))
+        if trainee.practice.auto == READS_FIRST and hasattr(trainee.layers[0], CHUNK):
+            swaps.replace(trainee.layers[stack.present[-1]], CHUNK, of_first)
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 swaps.replace(module, "forward", _put(stack.dropout, module.p))
@@ -249,6 +252,11 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
         model.config._attn_implementation = before
         swaps.undo()
         OPEN.clear()
+
+
+def of_first(forward: Method) -> Method:
+    """The feed-forward half of the last layer for the first token alone: a classifier of BERT's kind reads no other."""
+    return lambda x_BTH: forward(x_BTH[:, :1])
 
 
 def _put(method: Method, *own: Any) -> Callable[[Method], Method]:
