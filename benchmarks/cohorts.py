@@ -30,7 +30,6 @@ from torch.nn import functional
 from benchmarks.rows import arguments, record
 from fedquad.learn import tokens
 from fedquad.learn.source import BACKBONES
-from fedquad.rounds import cohorts
 from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, FleetSpec, ModelSpec, TrainingSpec
 from fedquad.strategies.fedlora import top_layers
 from tasks import prepare
@@ -101,7 +100,9 @@ class Loop:
         from transformers import AutoModelForSequenceClassification
 
         self.setting = setting
-        base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=3, attn_implementation="sdpa", dtype=torch.float32)
+        base = AutoModelForSequenceClassification.from_pretrained(
+            model, num_labels=3, attn_implementation="sdpa", dtype=torch.float32
+        )
         lora = LoraConfig(r=8, lora_alpha=8, lora_dropout=0.1, target_modules=["query", "value"], task_type="SEQ_CLS")
         self.model: Any = get_peft_model(base, lora)
         self.state = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
@@ -157,10 +158,16 @@ async def measured(setting: Setting, model: str) -> dict[str, list[float]]:
         arm = prepare.open_arm(session, "fedlora:oracle", 0)
 
         def plan(state: Any, statuses: Any, world: Any, rng: Any) -> Any:
-            return tuple(top_layers(world, device, setting.depth(device), state.round + 1) for device in statuses.participants)
+            return tuple(
+                top_layers(world, device, setting.depth(device), state.round + 1) for device in statuses.participants
+            )
 
         arm.strategy = replace(arm.strategy, plan=plan)
-        loop = Loop(setting, str(BACKBONES / model) if model == "mini" else model, tokens.read(Path(session.data["splits"]["train"]["path"])))
+        loop = Loop(
+            setting,
+            str(BACKBONES / model) if model == "mini" else model,
+            tokens.read(Path(session.data["splits"]["train"]["path"])),
+        )
         limit = MOST if model == "mini" else setting.most
         for turn in range(setting.turns + 1):
             took = {

@@ -28,14 +28,14 @@ from fedquad.learn.configure import only_layers
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.model import ADAPTER
 from fedquad.learn.optimizer import gradients
-from fedquad.learn.products import PlainAttention, StackedLora
+from fedquad.learn.stacked_lora import StackedLora
 from fedquad.learn.work import Work, sent_pair
 
 Method = Callable[..., Any]
 Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
-ATTENTION = "fedquad_stacked"
+ATTENTION = "fedquad_stacked"  # draws from the devices' own streams
 READS_FIRST, CHUNK = "AutoModelForSequenceClassification", "feed_forward_chunk"
-OPEN: list["Stack"] = []  # whose model's attention is ours
+OPEN: list["Stack"] = []  # whose attention is ours
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,12 +155,12 @@ class Stack:
         return x if keep is None else x * keep.div_(kept(rate))
 
     def attention(self, module: Any, q: Any, k: Any, v: Any, mask: Any, dropout: float, scaling: float | None) -> Any:
+        """Attention as transformers' eager one does it, for models that drop some of it."""
         groups = getattr(module, "num_key_value_groups", 1)
         k, v = repeat_kv(k, groups), repeat_kv(v, groups)
-        keep = self.keep((*q.shape[:3], k.shape[2]), dropout)
-        keep = keep if keep is None else keep.div_(kept(dropout))
-        out = PlainAttention.apply(q, k, v, mask, keep, q.shape[-1] ** -0.5 if scaling is None else scaling)  # type: ignore[no-untyped-call]
-        return out.transpose(1, 2), None
+        scores = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
+        share = self.dropout(dropout, torch.softmax(scores if mask is None else scores + mask, -1))
+        return (share @ v).transpose(1, 2), None
 
     def layer(self, at: int, forward: Method, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run a transformer layer on those that train, and without a graph on those that do not yet."""
@@ -244,14 +244,19 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 swaps.replace(module, "forward", _put(stack.dropout, module.p))
-        model.config._attn_implementation = ATTENTION
-        OPEN.append(stack)
+        if drops_attention(model.config):
+            model.config._attn_implementation = ATTENTION
+            OPEN.append(stack)
         with only_layers(trainee, stack.present):
             yield stack
     finally:
         model.config._attn_implementation = before
         swaps.undo()
         OPEN.clear()
+
+
+def drops_attention(config: Any) -> bool:
+    return any(getattr(config, name, 0.0) for name in ("attention_probs_dropout_prob", "attention_dropout"))
 
 
 def of_first(forward: Method) -> Method:
