@@ -1,6 +1,6 @@
 """What does a stack give? Client trainings a second of CPU in whole rounds: each device alone, in cohorts, and a hand-written loop.
 
-    python -m benchmarks.cohorts            # about 20 minutes on two idle cores; writes cohorts.csv
+    python -m benchmarks.cohorts            # about 15 minutes on two cores; writes cohorts.csv
     python -m benchmarks.cohorts --json     # prints [{"setting": ..., "way": ..., "trainings_per_cpu_second": ...}]
 
 A training is 8 steps, LoRA of rank 8 on query and value, dropout 0.1. `mini` has 12 layers of width 64, batch 8 and 32 tokens;
@@ -36,7 +36,8 @@ from tasks import prepare
 from tasks.round import play
 from tasks.session import Arm
 
-STEPS, MOST = 8, 16
+STEPS, FEW = 8, 4
+EVERY = ("alone", "cohorts", "loop")
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,20 @@ class Setting:
     model: str = "mini"
     batch: int = 8
     tokens: int = 32
-    turns: int = 5
+    turns: int = 3
     in_loop: int = 10  # clients of the loop's turn
-    most: int = MOST  # devices of a stack
+    most: int = 8  # devices of a stack
+    ways: tuple[str, ...] = EVERY
 
     def depth(self, client: int) -> int:
         return self.depths[client % len(self.depths)]
 
 
 SETTINGS = (
-    Setting("mini", 10, (12,), turns=7),
-    Setting("mini", 100, (12,), turns=3),
-    Setting("mini mixed", 100, (3, 6, 9, 12), turns=3, in_loop=12),
-    Setting("encoder", 4, (6,), model="encoder", batch=16, tokens=48, turns=3, in_loop=2),
+    Setting("mini", 10, (12,), turns=5),
+    Setting("mini", 100, (12,), ways=("cohorts", "loop")),
+    Setting("mini mixed", 100, (3, 6, 9, 12), in_loop=12, ways=("cohorts", "loop")),
+    Setting("encoder", 4, (6,), model="encoder", batch=16, tokens=48, in_loop=2, most=4),
 )
 
 
@@ -153,30 +155,27 @@ def tree_seconds(process: int) -> float:
 
 async def measured(setting: Setting, model: str) -> dict[str, list[float]]:
     """Seconds of CPU a training, each way, turn by turn."""
-    spec, found = spec_of(setting, model), {"alone": [], "cohorts": [], "loop": []}  # type: ignore[var-annotated]
+    spec = spec_of(setting, model)
+    found: dict[str, list[float]] = {way: [] for way in setting.ways}
     async with prepare.opened(spec, f"{setting.name}-{setting.clients}".replace(" ", "-")) as session:
-        arm = prepare.open_arm(session, "fedlora:oracle", 0)
+        arm, count = prepare.open_arm(session, "fedlora:oracle", 0), FEW
 
         def plan(state: Any, statuses: Any, world: Any, rng: Any) -> Any:
-            return tuple(
-                top_layers(world, device, setting.depth(device), state.round + 1) for device in statuses.participants
-            )
+            devices = statuses.participants[:count]
+            return tuple(top_layers(world, device, setting.depth(device), state.round + 1) for device in devices)
 
         arm.strategy = replace(arm.strategy, plan=plan)
-        loop = Loop(
-            setting,
-            str(BACKBONES / model) if model == "mini" else model,
-            tokens.read(Path(session.data["splits"]["train"]["path"])),
-        )
-        limit = MOST if model == "mini" else setting.most
+        data = tokens.read(Path(session.data["splits"]["train"]["path"]))
+        loop = Loop(setting, model, data)
         for turn in range(setting.turns + 1):
-            took = {
-                "alone": await one_round(arm, 1) / setting.clients,
-                "cohorts": await one_round(arm, limit) / setting.clients,
-                "loop": of(loop.round) / setting.in_loop,
-            }
-            for way, seconds in took.items() if turn else ():  # the first finds nothing in place
-                found[way].append(seconds)
+            for way in setting.ways:
+                if way == "loop":
+                    took = of(loop.round) / setting.in_loop
+                else:
+                    took = await one_round(arm, setting.most if way == "cohorts" else 1) / count
+                if turn:  # the first, of a few devices, finds nothing in place
+                    found[way].append(took)
+            count = setting.clients
     return found
 
 
