@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import LABELS, a_spec, a_trainee, an_adapter, an_assignment, examples, write_model
 
+from fedquad.errors import DeviceError
 from fedquad.learn import cohort
 from fedquad.learn.cohort import Order, train_together
 from fedquad.learn.keeps import Keeps, kept
@@ -188,6 +189,14 @@ def test_other_errors_are_not_hidden_and_leave_the_model_as_it_was(tmp_path: Pat
     with pytest.raises((RuntimeError, IndexError)):
         train_together(trainee, [replace(order, data=label)], TRAINING)
     check_alike(alone(trainee, order), before, 0.0)
+
+
+def test_an_assignment_that_the_model_cannot_carry_out_is_refused(tmp_path: Path) -> None:
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    order = an_order(trainee, 4)
+    lacking = Adapter(layers={0: order.adapter.layers[0]}, head=order.adapter.head)
+    with pytest.raises(DeviceError, match="device 4 was assigned to train layer 1"):
+        train_together(trainee, [an_order(trainee, 3), replace(order, adapter=lacking)], TRAINING)
 
 
 def test_bf16_learns_in_float32_beside_others_too(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from fedquad.learn import loop
 from fedquad.learn.batches import Batch, Batches
-from fedquad.learn.configure import Learning
+from fedquad.learn.configure import Learning, check
 from fedquad.learn.loop import NOTHING, Outcome, arithmetic, in_training, is_out_of_memory
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer
@@ -40,8 +40,7 @@ class Order:
 
 def train_together(trainee: Trainee, orders: Sequence[Order], training: TrainingSpec) -> list[Update]:
     """Train all of them in one stack; who has no examples is told so and takes no part."""
-    order_of = {id(order): order for order in orders if len(order.data)}
-    able = sorted(order_of.values(), key=lambda o: (min(o.assignment.trained, default=len(trainee.layers)), o.key))
+    able = sorted((order for order in orders if len(order.data)), key=lambda o: (_start(trainee, o), o.key))
     started = time.perf_counter()
     done: dict[int, Outcome | Failed] = {}
     with peak_memory(trainee.device) as peak:
@@ -56,6 +55,10 @@ def train_together(trainee: Trainee, orders: Sequence[Order], training: Training
     seconds = (time.perf_counter() - started) / max(len(able), 1)
     nothing = Failed("it has no examples")
     return [_update(order, done.get(id(order), nothing), seconds, peak.bytes) for order in orders]
+
+
+def _start(trainee: Trainee, order: Order) -> int:
+    return min(order.assignment.trained, default=len(trainee.layers))
 
 
 def _alone(trainee: Trainee, order: Order, training: TrainingSpec) -> Update:
@@ -101,6 +104,7 @@ def _learn(trainee: Trainee, orders: Sequence[Order], training: TrainingSpec) ->
 
 
 def _work(trainee: Trainee, order: Order, training: TrainingSpec) -> Work:
+    check(trainee, order.assignment, order.adapter)
     learning = Learning(layers=dict.fromkeys(order.assignment.trained, ()), head=trainee.head)
     batches = Batches(order.data, trainee.device)
     return Work(

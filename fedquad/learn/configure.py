@@ -38,7 +38,7 @@ class Learning:
 @contextmanager
 def configure(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> Iterator[Learning]:
     """Give the model the assignment's layers, adapter, ranks and INT8 layers, and yield what learns."""
-    _check(trainee, assignment, adapter)
+    check(trainee, assignment, adapter)
     trainee.model.requires_grad_(False)
     for layer, rank in zip(assignment.present, assignment.ranks):
         set_lora(trainee, layer, adapter.layers.get(layer, {}), rank)
@@ -50,7 +50,8 @@ def configure(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> Ite
             trainee.model.requires_grad_(False)
 
 
-def _check(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> None:
+def check(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> None:
+    """Refuse what this model cannot be put into."""
     known = set(range(trainee.layout.shape.layers))
     present, inner = set(assignment.present), {*assignment.trained, *assignment.quantized}
     if (

@@ -57,10 +57,9 @@ class Stack:
         self.starts = [min(work.assignment.trained, default=len(self.trainee.layers)) for work in works]
         self.layers = tuple(sorted({layer for work in works for layer in work.assignment.trained}))
         self.keeps = [Keeps(work.key) for work in works]
-        self.values: list[torch.Tensor] = []  # float32 originals of the parameters
-        self.parameters: list[
-            nn.Parameter
-        ] = []  # A, then B', of each target of each layer that learns; then the head's
+        # A, then B', of each target of each layer that learns; then the head's; and their float32 originals
+        self.parameters: list[nn.Parameter] = []
+        self.values: list[torch.Tensor] = []
         self.sites = {(layer, t): self._site(layer, t) for layer in self.present for t in self.trainee.layout.targets}
         self.head = {
             name: self._learning(self._all([w.adapter.head[name] for w in works])) for name in self.trainee.head
@@ -88,16 +87,13 @@ class Stack:
 
     def powers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared gradient norms: of each layer that learns and each device, and of each device's head."""
-        squares = [torch.linalg.vector_norm(g.flatten(1), dim=1).float().square() for g in gradients(self.parameters)]
-        inner = 2 * len(self.trainee.layout.targets) * len(self.layers)
-        count = len(self.works)
-        layers = torch.zeros(len(self.layers), count, device=self.trainee.device)
-        for at, square in enumerate(squares[:inner]):
-            layers[at * len(self.layers) // inner, : len(square)] += square
-        head = torch.zeros(count, device=self.trainee.device)
-        for square in squares[inner:]:
-            head += square
-        return layers, head
+        of_layer = 2 * len(self.trainee.layout.targets)
+        found = torch.zeros(len(self.layers) + 1, len(self.works), device=self.trainee.device)  # the head's come last
+        for at, parameter in enumerate(self.parameters):
+            if parameter.grad is not None:
+                norms = torch.linalg.vector_norm(parameter.grad.flatten(1), dim=1).float()
+                found[min(at // of_layer, len(self.layers)), : len(norms)] += norms.square()
+        return found[:-1], found[-1]
 
     def scale_gradients(self, by: torch.Tensor) -> None:
         """Multiply each device's gradients by its own number."""
