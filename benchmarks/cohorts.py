@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from benchmarks.rows import arguments, record
 from fedquad.learn import tokens
-from fedquad.learn.source import BACKBONES
+from fedquad.learn.source import BACKBONES, locate
 from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, FleetSpec, ModelSpec, TrainingSpec
 from fedquad.strategies.fedlora import top_layers
 from tasks import prepare
@@ -103,7 +103,7 @@ class Loop:
 
         self.setting = setting
         base = AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=3, attn_implementation="sdpa", dtype=torch.float32
+            locate(model), num_labels=3, attn_implementation="sdpa", dtype=torch.float32
         )
         lora = LoraConfig(r=8, lora_alpha=8, lora_dropout=0.1, target_modules=["query", "value"], task_type="SEQ_CLS")
         self.model: Any = get_peft_model(base, lora)
