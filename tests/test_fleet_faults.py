@@ -108,8 +108,9 @@ def play(fleet: RealFleet, told: Campaign, trainers: dict[str, subprocess.Popen[
     told.process = told.start()
     told.after(1)
     wait(lambda: trains(fleet, DYING, 2))
-    for run in descendants(fleet.served[DYING], "flows.registered"):
-        run.kill()
+    for forks in descendants(fleet.served[DYING], "flows.forked"):
+        for run in forks.children():
+            run.kill()
     told.after(3)
     wait(
         lambda: (
