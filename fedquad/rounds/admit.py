@@ -61,8 +61,11 @@ class Asked:
 def admitted(answer: bytes, tensors: bytes | None, asked: Asked) -> Update:
     """The update, checked in all that can be seen in it alone; one that reports a failure comes back as that."""
     found = read_answer(answer, asked)
-    if found.report.failure or asked.probe:
-        return found
+    return found if found.report.failure or asked.probe else with_delta(found, tensors, asked)
+
+
+def with_delta(found: Update, tensors: bytes | None, asked: Asked) -> Update:
+    """An answer with what it sent beside it."""
     if tensors is None:
         raise Refused("it sent no tensors")
     if len(tensors) > asked.tensor_bytes():

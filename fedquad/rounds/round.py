@@ -216,7 +216,7 @@ def finish_round(
     *,
     quorum: float,
 ) -> Outcome:
-    """Merge the updates, given in plan order, into the next state; each is read twice, one in memory at a time.
+    """Merge the updates, given in plan order, into the next state; each is read twice, so that not all need to be in memory.
 
     `sent` maps each device to the digest of what it started from. Without a quorum, or when what was merged is not sound, the
     adapter stays as it was; only time passes.
