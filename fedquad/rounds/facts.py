@@ -169,6 +169,7 @@ def _rows(
             "quantized": list(a.quantized),
             "ranks": list(a.ranks),
             **({"prefix": a.prefix, "known": a.known} if a.prefix else {}),
+            **(dict(zip(("hits", "misses"), outcome.prefixes[a.device])) if a.device in outcome.prefixes else {}),
             "seconds": seconds,
             "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
             "predicted_seconds": estimate.seconds,

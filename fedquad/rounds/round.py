@@ -68,6 +68,7 @@ class Outcome:
     failures: Mapping[int, str]
     seconds: Mapping[int, float]
     losses: Mapping[int, float]
+    prefixes: Mapping[int, tuple[int, int]]  # hits and misses of those who had one
     answered: int
     is_quorate: bool
     unsound: str = ""  # why a merged adapter was not taken
@@ -245,6 +246,11 @@ def finish_round(
         failures={**plan.refused, **ledger.failures},
         seconds=ledger.seconds,
         losses={one.assignment.device: one.report.loss for one in ledger.accepted},
+        prefixes={
+            one.assignment.device: (one.report.hits, one.report.misses)
+            for one in ledger.accepted
+            if one.assignment.prefix
+        },
         answered=len(ledger.accepted),
         is_quorate=is_quorate and not unsound,
         unsound=unsound,
