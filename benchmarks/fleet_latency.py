@@ -66,13 +66,12 @@ class Fleet:
         self.run("down")
 
     def cpu_seconds(self) -> float:
-        """Of the servers, the workers, and the runs these have started and seen end."""
-        total = 0.0
+        """Of the servers, the workers, those who fork runs for them, and the runs that these have seen end."""
         servers = [row["pid"] for row in json.loads(self.run("up", "--status", "--json"))["servers"] if row.get("pid")]
-        for pid in [*servers, *(process.pid for process in self.served)]:
-            times = psutil.Process(pid).cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-        return total
+        counted = [psutil.Process(pid) for pid in [*servers, *(process.pid for process in self.served)]]
+        counted += [child for one in counted for child in one.children() if "flows.forked" in child.cmdline()]
+        times = [process.cpu_times() for process in counted]
+        return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
 
 def measure(devices: int, rounds: int) -> dict[str, Any]:

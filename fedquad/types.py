@@ -185,6 +185,8 @@ class Report:
     loss: float = float("nan")
     lora_norm: float = 0.0  # sqrt of the sum over the pairs of all layers it runs of |B A|_F^2, after training
     ranks: tuple[int, ...] = ()  # of each trained layer as it came back; the server looks for itself
+    hits: int = 0  # examples read whose prefix was kept
+    misses: int = 0  # and those for which the prefix ran
     failure: str = ""  # why there is no update; empty means there is one
 
 

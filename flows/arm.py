@@ -1,6 +1,7 @@
 """One arm: a method on a seed, round after round, as the paper's loop."""
 
 import asyncio
+import time
 from typing import Any
 
 from prefect import flow, get_client, runtime
@@ -20,6 +21,8 @@ from tasks.round import play
 from tasks.session import CURRENT, Arm, Session
 from tasks.track import track
 
+TELL_SECONDS = 5.0  # between two times that MLflow hears of an arm: shorter rounds go to it together
+
 
 @flow(name="arm", flow_run_name="{label}-s{seed}", persist_result=False)
 async def arm(label: str, seed: int, until: int | None = None) -> State:
@@ -33,13 +36,14 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
     try:
         work = open_arm(session, label, seed)
         await evaluate_start(work)
-        told: asyncio.Future[Any] = asyncio.ensure_future(asyncio.sleep(0))
+        told, told_at = asyncio.ensure_future(asyncio.sleep(0)), 0.0
         async with get_client() as client:
             while not is_finished(session.spec, work.folder.progress, until):
                 check_room(work.folder.path)
                 await play(work, STEPS)
-                await told  # MLflow hears of a round, and Prefect forgets old ones, while the next one trains
-                told = asyncio.ensure_future(_tell(session, work, client))
+                if _is_to_tell(work, told_at, until):
+                    await told  # MLflow hears of rounds, and Prefect forgets old ones, while the next one trains
+                    told, told_at = asyncio.ensure_future(_tell(session, work, client)), time.monotonic()
             await told
     except FedquadError as error:
         session.folder.arm(label, seed).note_failure(str(error))
@@ -50,6 +54,13 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
     return Completed(
         message=f"{work.state.round} rounds, {work.folder.progress.metric.words} {work.folder.progress.last_score:.4f}"
     )
+
+
+def _is_to_tell(arm: Arm, told_at: float, until: int | None) -> bool:
+    """Whether it is time again, or this round's adapter is one to send, or the last."""
+    every, is_last = arm.spec.keep_every, is_finished(arm.spec, arm.folder.progress, until)
+    is_kept = bool(every) and arm.state.round % every == 0
+    return is_last or is_kept or time.monotonic() - told_at >= TELL_SECONDS
 
 
 async def _tell(session: Session, arm: Arm, client: PrefectClient) -> None:

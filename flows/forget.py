@@ -11,6 +11,8 @@ from prefect.context import FlowRunContext
 
 from tasks.session import Arm
 
+ROUNDS_AT_ONCE = 16  # the request takes a thousand records, and a round has some ten
+
 
 async def forget(arm: Arm, client: PrefectClient) -> None:
     """Delete the records of the rounds whose tensors are gone; a server that has no such request keeps them."""
@@ -18,13 +20,17 @@ async def forget(arm: Arm, client: PrefectClient) -> None:
         for held in (context.run_results, context.task_run_assets):  # by every task until the flow ends: 20 kB a round
             held.clear()
     old = [number for number in arm.records if number < arm.number and number not in arm.folder.kept]
-    for number in old:
-        records = arm.records[number]
-        ids = {"task_runs": [str(id) for id in records.task_runs], "artifacts": [str(id) for id in records.artifacts]}
+    for first in range(0, len(old), ROUNDS_AT_ONCE):
+        part = old[first : first + ROUNDS_AT_ONCE]
+        ids = {
+            "task_runs": [str(id) for number in part for id in arm.records[number].task_runs],
+            "artifacts": [str(id) for number in part for id in arm.records[number].artifacts],
+        }
         try:
             await client.request("POST", "/fedquad/forget", json=ids)  # type: ignore[arg-type]  # not one of Prefect's own
         except httpx.HTTPStatusError:
             pass  # it has no such request
         except httpx.HTTPError:
-            return  # out of reach: again after the next round
-        del arm.records[number]
+            return  # out of reach: again with the next ones
+        for number in part:
+            del arm.records[number]

@@ -1,32 +1,29 @@
 """The worker type `fedquad`: runs this project's registered flows and nothing else, whoever asks.
 
 A process worker runs what a pool's template, a deployment or a run names: a command, an environment, a folder, pull steps, any
-entry point. This one refuses all of these, looks at nothing else of a template, and starts `flows.registered`, which looks the entry
-point up in a table; so what changes on the server between the check and the start changes nothing either.
+entry point. This one refuses all of these, looks at nothing else of a template, and forks a process that runs `flows.registered`,
+which looks the entry point up in a table; so what changes on the server between the check and the start changes nothing either.
 
     prefect worker start --pool campaigns --type fedquad
     await FedquadWorker(work_pool_name="jetson-agx", work_queues=["agx-07"], limit=1).start()
 """
 
 import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
-from prefect.runner._starter_engine import EngineCommandStarter
-from prefect.utilities.processutils import command_to_string
+from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from fedquad.errors import SpecError, quoted
 from fedquad.store.campaign import home
+from flows.forks import Forks, ForkStarter
 from flows.registered import REGISTERED
 
-COMMAND = command_to_string([sys.executable, "-m", "flows.registered"])
 TAKEN = ("name", "labels", "stream_output")  # what a template may mention; it has no effect either
 TEMPLATE: dict[str, Any] = {  # Prefect wants at least one setting in it
     "job_configuration": {"name": "{{ name }}"},
@@ -44,7 +41,7 @@ TEMPLATE: dict[str, Any] = {  # Prefect wants at least one setting in it
 
 
 class FedquadJob(ProcessJobConfiguration):
-    """How a run's process is started: always the same way."""
+    """A run's process: always the same."""
 
     @classmethod
     async def from_template_and_values(
@@ -60,12 +57,12 @@ class FedquadJob(ProcessJobConfiguration):
         """Refuse a deployment that is not one of ours, then set what every process of ours is given."""
         check(deployment)
         super().prepare_for_flow_run(flow_run, deployment, *others, **named)
-        self.command = COMMAND
-        self.env = {
-            **self.env,
-            "FEDQUAD_HOME": str(home()),
-            "PYTHONSAFEPATH": "1",
-        }  # nothing is imported from its folder
+        self.env = {**self.env, **given()}
+
+
+def given() -> dict[str, str]:
+    """What every process of ours is given."""
+    return {"FEDQUAD_HOME": str(home()), "PYTHONSAFEPATH": "1"}  # nothing is imported from the folder it runs in
 
 
 def refuse(asked: Mapping[str, Any] | None, who: str) -> None:
@@ -110,23 +107,26 @@ class FedquadWorker(ProcessWorker):
     def get_default_base_job_template(cls) -> dict[str, Any]:
         return TEMPLATE
 
+    async def setup(self) -> None:
+        """Have the process that forks import what runs need, while we look for one."""
+        await super().setup()
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        self.forks = Forks({**os.environ, **settings, **given()})
+        await self.forks.start()
+
+    async def teardown(self, *exc_info: Any) -> None:
+        await super().teardown(*exc_info)
+        await self.forks.close()
+
     async def run(
         self,
         flow_run: FlowRun,
         configuration: ProcessJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> ProcessWorkerResult:
-        """Start our command and wait for it; ProcessWorker's own `run` would load the deployment's code for its hooks."""
+        """Fork, and wait for the run's end; ProcessWorker's own `run` would load the deployment's code for its hooks."""
         async with FlowRunExecutorContext() as context, anyio.create_task_group() as group:
-            starter = EngineCommandStarter(
-                command=COMMAND,
-                cwd=Path.cwd(),
-                env=dict(configuration.env),
-                stream_output=configuration.stream_output,
-                control_channel=context.control_channel,
-                isolate_process_group=os.name == "posix",
-                env_overrides_settings=True,
-            )
+            starter = ForkStarter(self.forks, configuration.env, context.control_channel)
             executor = context.create_executor(flow_run, starter, hook_runner=NoHooks(), propose_submitting=False)
             ended: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Merge what came back: read it through the gate in plan order, one update in memory at a time."""
+"""Merge what came back: read it through the gate in plan order."""
 
 from fedquad.rounds import round as rounds
 from fedquad.rounds.round import Outcome, Plan

@@ -1,6 +1,8 @@
 """A device's trainer that trains for real and then, in rounds named by a script, does what it must not; for tests.
 
-python tests/odd_trainer.py FOLDER DATA '{"2": "nan", "3": "truncated", "4": "slow"}'
+python tests/odd_trainer.py FOLDER DATA '{"2": "nan", "3": "truncated", "4": "held"}'
+
+A device that is held takes no step until FOLDER/go-ROUND is there.
 """
 
 import json
@@ -18,8 +20,6 @@ from fedquad.onboard.folder import DeviceFolder
 from fedquad.onboard.trainer import Trainer, serve
 from fedquad.rounds import adapters
 
-TENTHS = {"slow": 40, "slower": 150, "never": 10_000}  # of a second that a step takes longer
-
 
 class OddTrainer(Trainer):
     def __init__(self, folder: DeviceFolder, data: Path, script: Mapping[str, str]) -> None:
@@ -34,14 +34,16 @@ class OddTrainer(Trainer):
     def train(self, request: Mapping[str, Any], beat: Callable[[int], None]) -> dict[str, Any]:
         deed = self.script.get(str(request["round"]), "")
 
-        def slowly(step: int) -> None:
-            (self.folder.path / f"round-{request['round']}").touch()
-            for _ in range(TENTHS.get(deed, 0)):
-                beat(step)
-                time.sleep(0.1)
-            beat(step)
+        go = self.folder.path / f"go-{request['round']}"
 
-        answer = super().train(request, slowly)
+        def step(number: int) -> None:
+            (self.folder.path / f"round-{request['round']}").touch()
+            while deed == "held" and not go.exists():
+                beat(number)
+                time.sleep(0.1)
+            beat(number)
+
+        answer = super().train(request, step)
         old, self.kept = self.kept, {"answer": json.loads(json.dumps(answer)), "delta": self.delta.read_bytes()}
         if deed == "stale":
             self.delta.write_bytes(old["delta"])

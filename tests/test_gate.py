@@ -24,7 +24,7 @@ from fedquad.rounds import round as rounds
 from fedquad.rounds.admit import Asked
 from fedquad.rounds.bounds import ABSOLUTE
 from fedquad.spec import TrainingSpec
-from fedquad.store import files
+from fedquad.store import files, gate
 from fedquad.store.gate import Answers, let_in
 from fedquad.store.spool import Spool
 from fedquad.types import Adapter, Assignment, Update
@@ -361,7 +361,10 @@ def test_an_answer_to_a_survey_that_is_refused_counts_as_well() -> None:
     assert all(1 in who for who in asked_of), "one that was lost is not one that was refused"
 
 
-def test_an_update_that_changes_between_two_readings_is_left_out_after_all(tmp_path: Path) -> None:
+def test_an_update_that_changes_between_two_readings_is_left_out_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "KEPT_BYTES", 0)
     one = asked()
     stem = leave(tmp_path, one, *right(one))
 
@@ -382,6 +385,22 @@ def test_an_update_that_changes_between_two_readings_is_left_out_after_all(tmp_p
     assert stem.with_suffix(".json").exists()
     assert outcome.answered == 0
     assert "changed while they were read" in outcome.failures[1]
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, 0), (2.5, 2), (9, 3)])
+def test_the_first_updates_that_fit_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: float, kept: int
+) -> None:
+    every = tuple(replace(asked(), assignment=replace(asked().assignment, device=device)) for device in (1, 2, 3))
+    for one in every:
+        leave(tmp_path, one, *right(one))
+    monkeypatch.setattr(gate, "KEPT_BYTES", int(room * every[0].tensor_bytes()))
+    answers = Answers(tmp_path, every, "device")
+    halfway = iter(answers)
+    next(halfway)  # another reader, stopped at the first
+    before, after = list(answers), [next(halfway), *answers]
+    assert not any(update.report.failure for update in [*before, *after])
+    assert [one is other for one, other in zip(before, after[1:])] == [True] * kept + [False] * (3 - kept)
 
 
 def test_reading_takes_no_more_memory_than_one_update(tmp_path: Path) -> None:

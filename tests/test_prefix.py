@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fleet_of_three import answer
 from pretend import METHODS, begin, everyone, fleet, plan, run
 from tiny import KINDS, a_trainee, an_adapter, an_assignment, examples
 
@@ -15,6 +16,7 @@ from fedquad.learn.loop import train
 from fedquad.learn.prefix import Prefixes
 from fedquad.prices import cost
 from fedquad.rounds import acs, adapters, facts, prefix
+from fedquad.rounds.round import finish_round
 from fedquad.spec import TrainingSpec
 from fedquad.types import Assignment, Update
 
@@ -49,6 +51,7 @@ def test_what_was_kept_never_changes_a_bit(kind, tmp_path) -> None:
         trained(trainee, upper(), None),
     )
     assert not cold.report.failure
+    assert [(one.report.hits, one.report.misses) for one in (cold, warm, lost)] == [(20, 20), (40, 0), (0, 40)]
     assert (kept.misses, kept.hits) == (20, 2 * 40 - 20)  # two rounds of six batches, twice 40 reads of 20 examples
     assert adapters.digest(cold.delta) == adapters.digest(warm.delta) == adapters.digest(lost.delta)
 
@@ -213,6 +216,21 @@ def test_acs_sees_what_a_prefix_spares_and_that_leaving_it_costs() -> None:
     nothing = np.zeros(3, dtype=np.int64)
     saved = plain.seconds(depth, nothing) - replace(plain, outlook=outlook).seconds(depth, nothing)
     assert saved[0] == pytest.approx(spared)
+
+
+def test_the_facts_tell_how_often_it_was_there() -> None:
+    made, known = prefix.remembered(strategy("fedquad"), STALE), world_of(STALE)
+    state, there = begin(made, known), fleet(3, 6, known.layers)
+    planned = plan(made, state, there, known)
+    answers = [
+        answer(asked, made.send(state, asked, known), 1e-3, hits=7, misses=asked.device)
+        for asked in planned.assignments
+    ]
+    sent = {one.device: one.based_on for one in answers}
+    outcome = finish_round(made, state, planned, sent, answers, known, quorum=1.0)
+    scores = facts.Scores(score=0.5, loss=None, validation_score=0.5, validation_loss=None)
+    rows = facts.round_facts(planned, outcome, there, scores, {}).assignments
+    assert [(row.get("hits"), row.get("misses")) for row in rows] == [(7, 0), (7, 1), (None, None)]
 
 
 def test_without_a_prefix_nothing_is_wrapped() -> None:

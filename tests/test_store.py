@@ -15,7 +15,7 @@ from fleet_of_three import adapter, state
 
 from fedquad.errors import ChangedSpecError, LockedError, SpecError, StoreError, UnknownNameError
 from fedquad.rounds.facts import state_digest
-from fedquad.spec import CampaignSpec
+from fedquad.spec import CampaignSpec, TrainingSpec
 from fedquad.store import campaign as store
 from fedquad.store import files, manifest
 from fedquad.store.arm import ArmFolder, OpenArm
@@ -114,6 +114,21 @@ def test_the_same_name_with_another_spec_is_refused_with_the_difference(tmp_path
     with folder.open(CampaignSpec(rounds=5)):
         pass
     with pytest.raises(ChangedSpecError, match="rounds: 5 -> 6"), folder.open(CampaignSpec(rounds=6)):
+        pass
+
+
+def test_a_campaign_from_before_a_setting_goes_on_with_its_default(tmp_path: Path) -> None:
+    folder = store.CampaignFolder(tmp_path / "c")
+    with folder.open(CampaignSpec(rounds=5)):
+        pass
+    older = folder.path / "spec.yaml"
+    older.write_text("".join(line for line in older.read_text().splitlines(True) if "padding:" not in line))
+    digest = folder.spec_digest()
+    with folder.open(CampaignSpec(rounds=5)):
+        pass
+    assert folder.spec_digest() == digest, "what its arms were begun with stays as it is"
+    other = CampaignSpec(rounds=5, training=TrainingSpec(padding="max"))
+    with pytest.raises(ChangedSpecError, match=r"training\.padding: 'longest' -> 'max'"), folder.open(other):
         pass
 
 

@@ -65,6 +65,8 @@ def train(
     started = time.perf_counter()
     update = Update(device=assignment.device, round=round, based_on=based_on, delta=NOTHING)
     report = Report(examples=len(data), tokens=data.answer_tokens)
+    prefixes = prefixes or Prefixes(0)
+    hits, misses = prefixes.hits, prefixes.misses
     with peak_memory(trainee.device) as peak:
         try:
             if not len(data):
@@ -95,15 +97,16 @@ def train(
                 raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             report = replace(report, failure=f"device {assignment.device} ran out of memory: {reason}")
+    report = replace(report, hits=prefixes.hits - hits, misses=prefixes.misses - misses)
     return replace(update, report=replace(report, seconds=time.perf_counter() - started, peak_bytes=peak.bytes))
 
 
 def _batches(
-    trainee: Trainee, assignment: Assignment, adapter: Adapter, data: Encoded, prefixes: Prefixes | None
+    trainee: Trainee, assignment: Assignment, adapter: Adapter, data: Encoded, prefixes: Prefixes
 ) -> AbstractContextManager[Batches]:
     if not assignment.prefix:
         return nullcontext(Batches(data, trainee.device))
-    return (prefixes or Prefixes(0)).entered(trainee, assignment, adapter, data)
+    return prefixes.entered(trainee, assignment, adapter, data)
 
 
 def _learn(work: Work, beat: Callable[[int], None]) -> Outcome:

@@ -17,8 +17,8 @@ from fedquad.rounds.unpack import Refused
 from fedquad.types import Adapter, Assignment, Floats, Report, Update
 
 ANSWER = frozenset({"device", "round", "based_on", "gradient_norms", "signals", "report", "delta"})
-NEWER = {"tokens": 0}  # what reports of kept rounds and older workers do not say
-REPORT = frozenset({"examples", "tokens", "seconds", "peak_bytes", "loss", "lora_norm", "failure"})
+NEWER = {"tokens": 0, "hits": 0, "misses": 0}  # what reports of kept rounds and older workers do not say
+REPORT = frozenset({"examples", "tokens", "seconds", "peak_bytes", "loss", "lora_norm", "hits", "misses", "failure"})
 SIGNALS = 16
 NAME_BYTES = 200  # of a tensor, a signal or a digest
 REASON = 2000  # characters of a failure
@@ -61,8 +61,11 @@ class Asked:
 def admitted(answer: bytes, tensors: bytes | None, asked: Asked) -> Update:
     """The update, checked in all that can be seen in it alone; one that reports a failure comes back as that."""
     found = read_answer(answer, asked)
-    if found.report.failure or asked.probe:
-        return found
+    return found if found.report.failure or asked.probe else with_delta(found, tensors, asked)
+
+
+def with_delta(found: Update, tensors: bytes | None, asked: Asked) -> Update:
+    """An answer with what it sent beside it."""
     if tensors is None:
         raise Refused("it sent no tensors")
     if len(tensors) > asked.tensor_bytes():
@@ -124,6 +127,8 @@ def _report(found: object, asked: Asked) -> Report:
         seconds=seconds,
         peak_bytes=unpack.whole(fields["peak_bytes"], "its peak bytes", 0, 2**50),
         loss=math.nan if loss is None else unpack.number(loss, "its loss", -MOST, MOST),
+        hits=unpack.whole(fields["hits"], "its prefix's hits", 0, 10**12),
+        misses=unpack.whole(fields["misses"], "its prefix's misses", 0, 10**12),
         lora_norm=unpack.number(fields["lora_norm"], "its LoRA norm", 0, MOST),
         failure=_line(unpack.text(fields["failure"], "its failure", REASON)),
     )

@@ -171,6 +171,7 @@ def _rows(
             "ranks": list(a.ranks),
             **({"prefix": a.prefix, "known": a.known} if a.prefix else {}),
             **({"cohort": cohort_of[a.device]} if a.device in cohort_of else {}),
+            **(dict(zip(("hits", "misses"), outcome.prefixes[a.device])) if a.device in outcome.prefixes else {}),
             "seconds": seconds,
             "wait_seconds": waits[a.device] if a.device in outcome.seconds else 0.0,
             "predicted_seconds": estimate.seconds,

@@ -48,7 +48,7 @@ class Ledger:
         medians: Floats,
         bound: float,
     ) -> None:
-        """Look at every update once, one in memory at a time, and decide which of them count."""
+        """Look at every update once, and decide which of them count."""
         for (assignment, estimate), update in zip(asked, updates, strict=True):
             self.seconds[assignment.device] = update.report.seconds
             if update.report.failure:

@@ -69,6 +69,7 @@ class Outcome:
     failures: Mapping[int, str]
     seconds: Mapping[int, float]
     losses: Mapping[int, float]
+    prefixes: Mapping[int, tuple[int, int]]  # hits and misses of those who had one
     answered: int
     is_quorate: bool
     unsound: str = ""  # why a merged adapter was not taken
@@ -218,7 +219,7 @@ def finish_round(
     *,
     quorum: float,
 ) -> Outcome:
-    """Merge the updates, given in plan order, into the next state; each is read twice, one in memory at a time.
+    """Merge the updates, given in plan order, into the next state; each is read twice, so that not all need to be in memory.
 
     `sent` maps each device to the digest of what it started from. Without a quorum, or when what was merged is not sound, the
     adapter stays as it was; only time passes.
@@ -247,6 +248,11 @@ def finish_round(
         failures={**plan.refused, **ledger.failures},
         seconds=ledger.seconds,
         losses={one.assignment.device: one.report.loss for one in ledger.accepted},
+        prefixes={
+            one.assignment.device: (one.report.hits, one.report.misses)
+            for one in ledger.accepted
+            if one.assignment.prefix
+        },
         answered=len(ledger.accepted),
         is_quorate=is_quorate and not unsound,
         unsound=unsound,

@@ -10,21 +10,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedquad import wire
-from fedquad.rounds.admit import Asked, admitted, read_answer
+from fedquad.rounds.admit import Asked, read_answer, with_delta
 from fedquad.store import files
 from fedquad.types import Update
 
+KEPT_BYTES = 2**25  # of updates that stay in memory between two readings: all of a small fleet's
+
 
 class Answers:
-    """What came back for some assignments, in their order, one update in memory at a time; can be read again."""
+    """What came back for some assignments, in their order. Can be read again: the first few from memory, the others from their files."""
 
     def __init__(self, folder: Path, asked: tuple[Asked, ...], kind: str) -> None:
         self.folder = folder
         self.asked = asked
         self.kind = kind
+        self._kept: list[Update] = []
+        self._room = KEPT_BYTES
 
     def __iter__(self) -> Iterator[Update]:
-        return (let_in(self.folder / f"{self.kind}-{one.assignment.device:04d}", one) for one in self.asked)
+        yield from self._kept
+        for number in range(len(self._kept), len(self.asked)):
+            one = self.asked[number]
+            update, size = let_in(self.folder / f"{self.kind}-{one.assignment.device:04d}", one), one.tensor_bytes()
+            if number == len(self._kept) and size <= self._room:
+                self._kept.append(update)
+                self._room -= size
+            yield update
 
 
 def let_in(stem: Path, asked: Asked) -> Update:
@@ -34,7 +45,7 @@ def let_in(stem: Path, asked: Asked) -> Update:
         said = read_answer(answer, asked)
         if said.report.failure or asked.probe:
             return said
-        return admitted(answer, files.read_bytes(stem.with_suffix(".safetensors"), asked.tensor_bytes()), asked)
+        return with_delta(said, files.read_bytes(stem.with_suffix(".safetensors"), asked.tensor_bytes()), asked)
     except Exception as error:  # of whatever class: it is about this device alone
         assignment = asked.assignment
         reason = shown_line(str(error)) or type(error).__name__
