@@ -15,7 +15,7 @@ from fleet_of_three import adapter, state
 
 from fedquad.errors import ChangedSpecError, LockedError, SpecError, StoreError, UnknownNameError
 from fedquad.rounds.facts import state_digest
-from fedquad.spec import CampaignSpec
+from fedquad.spec import CampaignSpec, FleetSpec
 from fedquad.store import campaign as store
 from fedquad.store import files, manifest
 from fedquad.store.arm import ArmFolder, OpenArm
@@ -114,6 +114,20 @@ def test_the_same_name_with_another_spec_is_refused_with_the_difference(tmp_path
     with folder.open(CampaignSpec(rounds=5)):
         pass
     with pytest.raises(ChangedSpecError, match="rounds: 5 -> 6"), folder.open(CampaignSpec(rounds=6)):
+        pass
+
+
+def test_a_setting_that_is_younger_than_a_campaign_has_its_default_there(tmp_path: Path) -> None:
+    folder = store.CampaignFolder(tmp_path / "c")
+    with folder.open(CampaignSpec()):
+        pass
+    path = folder.path / "spec.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "engine" not in line))
+    before = folder.spec_digest()
+    with folder.open(CampaignSpec()):
+        assert folder.spec_digest() == before
+    elsewhere = CampaignSpec(fleet=FleetSpec(engine="dask"))
+    with pytest.raises(ChangedSpecError, match=r"fleet\.engine: 'local' -> 'dask'"), folder.open(elsewhere):
         pass
 
 

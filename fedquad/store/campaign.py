@@ -18,7 +18,7 @@ from fedquad.errors import ChangedSpecError, SpecError, StoreError, one_of
 from fedquad.objective import ACCURACY, Metric, metric_of
 from fedquad.rounds import facts
 from fedquad.spec import NAME, NAMED, CampaignSpec, require
-from fedquad.spec_text import SPEC_BYTES, differences, plain, read_yaml, write_yaml
+from fedquad.spec_text import SPEC_BYTES, differences, on_base, plain, read_yaml, write_yaml
 from fedquad.store import exports, files, lock, rewind
 from fedquad.store.arm import ArmFolder
 from fedquad.store.progress import Progress, is_finished
@@ -198,8 +198,8 @@ class CampaignFolder:
             yield
 
     def refuse_other_spec(self, spec: CampaignSpec) -> None:
-        """Refuse a spec that is not the stored one, naming the difference."""
-        changed = differences(self.stored_spec(), plain(spec))
+        """Refuse a spec that is not the stored one, naming the difference; a setting younger than the stored one had its default."""
+        changed = differences(on_base(self.stored_spec(), plain(CampaignSpec())), plain(spec))
         if changed:
             raise ChangedSpecError(
                 f"campaign {self.name!r} exists with another spec ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''}); "
