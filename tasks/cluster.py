@@ -7,6 +7,7 @@ and is written where the job said; the gate reads it there as it reads any devic
 
 import asyncio
 import hashlib
+import heapq
 import itertools
 import json
 import os
@@ -64,6 +65,9 @@ class Cluster:
         self._environment: dict[str, Any] = {}
         self._told: set[str] = set()  # workers that have other versions
         self._numbers = itertools.count()
+        self._free: list[
+            int
+        ] = []  # numbers of jobs that are over; used again, so that what a killed campaign left is found
         self._working = 0
         self._since = 0.0
 
@@ -99,7 +103,8 @@ class Cluster:
         """Have a job done by the cluster; tokens are made here, once, and travel by content."""
         if isinstance(job, Prepare):
             return await self._prepare(job, deadline_seconds)
-        name, document = f"{self.scope}-{next(self._numbers)}", to_json(job)
+        document, number = to_json(job), heapq.heappop(self._free) if self._free else next(self._numbers)
+        name = f"{self.scope}-{number}"
         outs = {path: str(place) for place, path in enumerate(sorted(paths(document, WRITTEN)))}
         left = exchange_url.opened(self.url, name)
         with self._busy():
@@ -112,6 +117,7 @@ class Cluster:
             finally:
                 if outs:
                     await tidy(left.clear)
+                heapq.heappush(self._free, number)
 
     async def close(self) -> None:
         """Leave the cluster, and nothing of ours in the exchange."""

@@ -8,6 +8,7 @@ Dask pickles what it sends: here that is a reference to `cluster_worker.run` and
 import asyncio
 import itertools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,13 @@ class Scheduler:
             import distributed
         except ImportError:
             raise DeviceError(NOT_INSTALLED) from None
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it would say, our errors do in a line
         try:
             self.client = distributed.Client(
                 self.address, asynchronous=True, name="fedquad", timeout=CONNECT_SECONDS, set_as_default=False
             )
             await asyncio.wait_for(_result(self.client), 2 * CONNECT_SECONDS)
-        except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, asyncio.TimeoutError) as error:
             raise ServiceError(
                 f"no Dask scheduler answers at {self.address!r} ({shown(str(error)) or type(error).__name__}); `dask scheduler` "
                 f"starts one, and fleet.engine_address or FEDQUAD_ENGINE_ADDRESS says where it is"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from real_campaigns import environment
@@ -45,9 +46,13 @@ class DaskCluster:
     def said(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log")))
 
+    def kill_scheduler(self) -> None:
+        self.processes[0].kill()
+
     def close(self) -> None:
         for process in self.processes:
-            os.killpg(process.pid, signal.SIGKILL)  # nannies with their workers
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # nannies with their workers
             process.wait()
 
     def _start(self, *arguments: str, name: str = "scheduler") -> None:

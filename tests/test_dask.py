@@ -14,10 +14,11 @@ from handmade import home_is
 
 from fedquad.errors import DeviceError, ExchangeError, FedquadError, ServiceError, SpecError
 from fedquad.exchange.exchange import open_exchange
-from fedquad.learn.jobs import Open, to_json
+from fedquad.learn.jobs import Open, Train, to_json
 from fedquad.learn.pool import Pool, WorkerDied
-from fedquad.spec import CampaignSpec, FleetSpec, ModelSpec
+from fedquad.spec import CampaignSpec, FleetSpec, ModelSpec, TrainingSpec
 from fedquad.store.campaign import campaign
+from fedquad.types import Assignment
 from tasks import cluster, cluster_worker, scheduler
 from tasks.cluster import Cluster, exchange_of
 from tasks.contents import Contents
@@ -25,8 +26,8 @@ from tasks.engine import engine_of
 from tasks.job_files import READ, WRITTEN, paths, renamed
 from tasks.scheduler import Asked, Scheduler
 
-SHARD = {"op": "train", "adapter": "/a", "shards": "/s", "out": "/o", "digest": "77ab", "key": [0, 1]}
-MANY = {"op": "cohort", "members": [SHARD, {**SHARD, "adapter": "/b", "out": "/p"}]}
+ONE = {"op": "train", "adapter": "/a", "shards": "/s", "out": "/o", "digest": "77ab", "key": [0, 1]}
+MANY = {"op": "cohort", "members": [ONE, {**ONE, "adapter": "/b", "out": "/p"}]}
 
 
 def dask(**fleet: Any) -> CampaignSpec:
@@ -44,6 +45,17 @@ def test_only_the_files_of_a_job_are_renamed_however_deep_it_names_them() -> Non
     opening = to_json(
         Open(model=ModelSpec(), labels=3, greatest_rank=8, splits={"test": "/t"}, threads=1, objective="classification")
     )
+    train = Train(
+        assignment=Assignment(device=0, present=(0,), trained=(0,), ranks=(8,), steps=1, learning_rate=1.0),
+        training=TrainingSpec(),
+        adapter="/a",
+        digest="77ab",
+        shards="/s",
+        key=(0,),
+        round=1,
+        out="/o",
+    )
+    assert (paths(to_json(train), READ), paths(to_json(train), WRITTEN)) == ({"/a", "/s"}, {"/o"})
     assert renamed(opening, READ, {"/t": "9f"}) == {
         **opening,
         "splits": {"test": "9f"},

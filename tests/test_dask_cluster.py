@@ -13,6 +13,7 @@ import pytest
 from dask_cluster import DaskCluster
 from handmade import home_is
 
+from fedquad.errors import ServiceError
 from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, FleetSpec, TrainingSpec
 from tasks import cluster_worker, prepare
 from tasks.cluster import Cluster
@@ -133,3 +134,21 @@ def test_a_worker_that_is_killed_in_mid_round_costs_no_bit(
     begun = Counter(facts["key"] for facts in heard if facts["event"] == "started")
     assert begun[killed[0]] == 2
     assert files_below(shared) == []
+
+
+def test_a_scheduler_that_dies_ends_the_campaign_in_a_line(
+    place: Place, heard: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of the module: after it there is no cluster."""
+    hear = Cluster._heard
+
+    def kill(cluster: Cluster, facts: Mapping[str, Any]) -> None:
+        hear(cluster, facts)
+        if cluster._backbone:
+            place.dask.kill_scheduler()
+
+    monkeypatch.setattr(Cluster, "_heard", kill)
+    with pytest.raises(ServiceError, match=r"is gone .* `fedquad campaign resume NAME`") as found:
+        played(place.spec(), "orphan")
+    assert "\n" not in str(found.value)
+    assert files_below(place.folder / "runs" / "cache" / "exchange") == []
