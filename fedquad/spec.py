@@ -270,10 +270,18 @@ class FleetSpec:
     pools: Mapping[str, str] = about(
         "Prefect work pool of each board; empty means that the fleet is simulated here.", factory=dict
     )
-    join_seconds: float = about("How long a campaign waits for the devices of its work pools to be there.", 120.0)
+    join_seconds: float = about(
+        "How long a campaign waits for the devices of its work pools, or a cluster's first worker, to be there.", 120.0
+    )
     status_seconds: float = about("A real device whose last report is older than this is absent.", 60.0)
     exchange: str = about(
         "Where adapters pass between machines: `mlflow`, the tracking server's artifacts, or an fsspec URL.", "mlflow"
+    )
+    engine: Literal["local", "dask"] = about(
+        "Where simulated devices train: processes of this machine, or an existing Dask cluster.", "local"
+    )
+    engine_address: str = about(
+        "The cluster's scheduler, tcp://HOST:8786; empty means what FEDQUAD_ENGINE_ADDRESS says.", ""
     )
     deadline_seconds: float = about("A device of a work pool that has not answered by then counts as lost.", 3600.0)
     suspend_rounds: int = about(
@@ -304,6 +312,12 @@ class FleetSpec:
             "fleet.suspend_rounds",
             self.suspend_rounds,
             f"it is 0 to {MOST_ROUNDS}",
+        )
+        require(
+            self.engine == "dask" or not self.engine_address,
+            "fleet.engine_address",
+            self.engine_address,
+            "it goes with engine: dask, and only there",
         )
         foreign = sorted(set(self.pools) - set(self.boards))
         require(not foreign, "fleet.pools", dict(self.pools), f"fleet.boards has no {', '.join(foreign)}")

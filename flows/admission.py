@@ -64,6 +64,11 @@ def admit(spec: CampaignSpec) -> None:
             f"fleet.exchange is {quoted(spec.fleet.exchange)}, but through a form or the API it is `mlflow`, or what FEDQUAD_EXCHANGE of "
             f"the worker says"
         )
+    if spec.fleet.engine_address not in ("", os.environ.get("FEDQUAD_ENGINE_ADDRESS")):  # Dask unpickles what it hears
+        raise SpecError(
+            f"fleet.engine_address is {quoted(spec.fleet.engine_address)}, but through a form or the API it is what "
+            f"FEDQUAD_ENGINE_ADDRESS of the worker says; leave it empty"
+        )
     for key, path in (("data.source", spec.data.source), ("cost.profile", spec.cost.profile)):
         if path:
             _check(key, path)

@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 from fedquad.errors import FedquadError
-from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
 from fedquad.store.campaign import home
@@ -21,6 +20,7 @@ from flows import settings, stops
 from flows.guard import check_api
 from flows.server import TemporaryServer
 from tasks import prepare
+from tasks.engine import engine_of
 from tasks.progress import LISTENER, Listener, announce
 from tasks.session import Session
 
@@ -44,7 +44,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
     if api := os.environ.get("PREFECT_API_URL"):
         check_api(api)
         server = None
-    pool = Pool(cores(spec.training.threads), spec.training.threads)
+    pool = engine_of(spec, folder)
     with folder.open(spec):
         check_room(folder.path)
         try:

@@ -16,11 +16,11 @@ import numpy as np
 from fedquad import discover
 from fedquad.errors import ServiceError
 from fedquad.learn.jobs import evaluations
-from fedquad.learn.pool import Pool
 from fedquad.objective import Counts, Metric
 from fedquad.rounds import adapters
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
+from tasks.engine import Engine
 from tasks.session import Arm
 
 Parts = dict[str, dict[int, Counts]]  # what was counted, by split and device; of a split that is the server's, under 0
@@ -49,7 +49,7 @@ async def evaluate_start(arm: Arm) -> None:
 class PoolJudge:
     """Scores adapters in the training processes, on a campaign's splits."""
 
-    def __init__(self, pool: Pool, data: Mapping[str, Any], metric: Metric) -> None:
+    def __init__(self, pool: Engine, data: Mapping[str, Any], metric: Metric) -> None:
         self.pool = pool
         self.data = data
         self.metric = metric

@@ -15,7 +15,6 @@ from fedquad import discover, wire
 from fedquad.fleets import fleet
 from fedquad.fleets.partition import own, partition
 from fedquad.learn import jobs, local, tokens
-from fedquad.learn.pool import Pool, cores
 from fedquad.objective import Metric, Objective
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, cohorts, round
@@ -30,6 +29,7 @@ from fedquad.store.files import digest_of
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import Ints, ModelLayout
+from tasks.engine import engine_of
 from tasks.evaluate import FleetJudge, PoolJudge
 from tasks.export import renew
 from tasks.fleet import DeviceFleet
@@ -43,7 +43,7 @@ async def opened(spec: CampaignSpec, name: str) -> AsyncIterator[Session]:
     """A campaign's folder held, its training processes started, its model, data and fleet ready."""
     folder = campaign(name)
     with folder.open(spec):
-        pool = Pool(cores(spec.training.threads), spec.training.threads)
+        pool = engine_of(spec, folder)
         try:
             await pool.start()
             session = Session(folder, spec, pool)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from fedquad.learn.jobs import Open
-from fedquad.learn.pool import Pool
 from fedquad.objective import Metric
 from fedquad.prices.cost import CostModel
 from fedquad.rounds.facts import LOCKED_ROUNDS, Scores
@@ -24,6 +23,7 @@ from fedquad.store.arm import OpenArm
 from fedquad.store.campaign import CampaignFolder
 from fedquad.store.spool import Spool
 from fedquad.types import Adapter, ModelLayout, ServerState
+from tasks.engine import Engine
 from tasks.fleet import DeviceFleet
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Session:
     """A campaign at work."""
 
-    def __init__(self, folder: CampaignFolder, spec: CampaignSpec, pool: Pool) -> None:
+    def __init__(self, folder: CampaignFolder, spec: CampaignSpec, pool: Engine) -> None:
         self.folder = folder
         self.spec = spec
         self.pool = pool

@@ -12,16 +12,17 @@ from typing import Any
 from fedquad import wire
 from fedquad.fleets import fleet
 from fedquad.learn.jobs import Cohort
-from fedquad.learn.pool import Pool, WorkerDied
+from fedquad.learn.pool import WorkerDied
 from fedquad.prices.cost import CostModel
 from fedquad.types import Statuses
+from tasks.engine import Engine
 from tasks.fleet import Answer, Job, in_order_of_arrival
 
 
 class SimulatedFleet:
     """Devices drawn from (fleet, seed), trained on a pool."""
 
-    def __init__(self, drawn: fleet.Fleet, cost: CostModel, pool: Pool, seed: int) -> None:
+    def __init__(self, drawn: fleet.Fleet, cost: CostModel, pool: Engine, seed: int) -> None:
         self.drawn = drawn
         self.cost = cost
         self.pool = pool

@@ -53,6 +53,7 @@ ONLY_IN = {
     "triton": {"fedquad_kernels", "fedquad.learn"},
     "matplotlib": {"fedquad.report"},
     "fsspec": {"fedquad.exchange"},
+    "distributed": {"tasks.scheduler", "tasks.cluster_worker"},
 }
 CORE_MAY = {"numpy", "yaml"}  # yaml in spec_text alone
 

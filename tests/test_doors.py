@@ -107,6 +107,17 @@ def test_an_exchange_is_the_servers_own_or_what_the_worker_was_started_with(monk
     admission.admit(asks("s3://ours/x"))
 
 
+def test_a_cluster_is_the_one_that_the_worker_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asks(address: str) -> CampaignSpec:
+        return CampaignSpec(fleet=FleetSpec(engine="dask", engine_address=address))
+
+    admission.admit(asks(""))
+    with pytest.raises(SpecError, match="FEDQUAD_ENGINE_ADDRESS"):
+        admission.admit(asks("tcp://elsewhere:8786"))
+    monkeypatch.setenv("FEDQUAD_ENGINE_ADDRESS", "tcp://ours:8786")
+    admission.admit(asks("tcp://ours:8786"))
+
+
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_model_that_wants_code_of_its_own_gets_none(tmp_path: Path, is_known: bool) -> None:
     write_model(tmp_path)

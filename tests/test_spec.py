@@ -77,6 +77,8 @@ def test_what_is_written_is_read() -> None:
         ("training.batch=-1", "training.batch is -1"),
         ("training.learning_rate=0", "training.learning_rate"),
         ("model.rank=0", "model.rank is 0"),
+        ("fleet.engine=ray", "fleet.engine"),
+        ("fleet.engine_address=tcp://a:1", "it goes with engine: dask"),
         ("fleet.boards.jetson-tx2=-2", "jetson-tx2 is -2"),
         ("fleet.boards={}", "at least one device"),
         ("fleet.dropout=1", "fleet.dropout"),

@@ -51,7 +51,7 @@ class Member:
         except asyncio.TimeoutError:
             raise WorkerDied(f"process {self.pid} had not answered by its deadline of {deadline_seconds:g} s") from None
         if "error" in answer:
-            raise _raised(answer)
+            raise raised(answer)
         return answer["ok"]  # type: ignore[no-any-return]
 
     async def _ask(self, job: Job) -> Answer:
@@ -206,7 +206,7 @@ class Pool:
         return member
 
 
-def _raised(answer: Answer) -> FedquadError:
+def raised(answer: Answer) -> FedquadError:
     """The worker's error again, as the class it was."""
     kind = getattr(errors, answer["kind"], None)
     if isinstance(kind, type) and issubclass(kind, FedquadError):
