@@ -61,7 +61,7 @@ SETTINGS = (
     Setting("mini", 10, (12,), turns=5),
     Setting("mini", 100, (12,), ways=("cohorts", "loop")),
     Setting("mini mixed", 100, (3, 6, 9, 12), in_loop=12, ways=("cohorts", "loop")),
-    Setting("encoder", 4, (6,), model="encoder", batch=16, tokens=48, in_loop=2, most=4),
+    Setting("encoder", 4, (6,), model="encoder", batch=16, tokens=48, in_loop=2, most=1),
 )
 
 
@@ -172,7 +172,7 @@ async def measured(setting: Setting, model: str) -> dict[str, list[float]]:
                 if way == "loop":
                     took = of(loop.round) / setting.in_loop
                 else:
-                    took = await one_round(arm, setting.most if way == "cohorts" else 1) / count
+                    took = await one_round(arm, setting.most if way == "cohorts" else 0) / count
                 if turn:  # the first, of a few devices, finds nothing in place
                     found[way].append(took)
             count = setting.clients

@@ -202,7 +202,7 @@ class TrainingSpec:
         "longest",
     )
     cohort: int = about(
-        "The most devices of a simulated fleet that train in one stack, where their shapes are small enough; 1: each alone.",
+        "The most devices of a simulated fleet that train in one stack, fewer where a batch is large; 1: no stacks.",
         1,
     )
     threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)

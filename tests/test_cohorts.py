@@ -33,7 +33,8 @@ def test_devices_of_any_depth_train_together_deepest_first_and_as_evenly_as_can_
     fleet_of_ten = [told(device, trained=TOP[device % 4]) for device in range(10)]
     assert cohorts.compose(fleet_of_ten, 4) == ((3, 7, 2), (6, 1, 5), (9, 0, 4, 8))
     assert cohorts.compose(fleet_of_ten, 16) == ((3, 7, 2, 6, 1, 5, 9, 0, 4, 8),)
-    assert cohorts.compose(fleet_of_ten, 1) == ()
+    assert cohorts.compose(fleet_of_ten[:2], 1) == ((1,), (0,))
+    assert cohorts.compose(fleet_of_ten, 0) == ()
     assert cohorts.compose([], 4) == ()
 
 
@@ -71,16 +72,16 @@ def test_every_device_has_one_place_whatever_the_order(plan: list[Any], most: in
 
 
 def test_the_rule_is_one_on_shapes() -> None:
-    """Twice the tokens are half the stack; a model that cannot be stacked, or whose rows are too many, trains alone."""
+    """Twice the tokens are half the stack; rows that are too many are a stack of one, and a model that cannot be stacked is none."""
     made, training, model = layout(12, 64), TrainingSpec(cohort=64, batch=8), ModelSpec(max_length=32)
     assert cohorts.most(made, model, training) == cohorts.MOST_NUMBERS // (8 * 32 * 64) > 1
     assert cohorts.most(made, replace(model, max_length=64), training) == cohorts.MOST_NUMBERS // (8 * 64 * 64)
     assert cohorts.most(made, model, TrainingSpec(cohort=2)) == 2
-    assert cohorts.most(made, model, TrainingSpec()) == 1
+    assert cohorts.most(made, model, TrainingSpec()) == 0
     assert cohorts.most(layout(6, 768), replace(model, max_length=128), training) == 1
     odd = replace(made, shape=replace(made.shape, architecture="deberta-v2"))
-    assert cohorts.most(odd, model, training) == 1
-    assert cohorts.most(replace(made, head={**made.head, "classifier.norm.weight": (64,)}), model, training) == 1
+    assert cohorts.most(odd, model, training) == 0
+    assert cohorts.most(replace(made, head={**made.head, "classifier.norm.weight": (64,)}), model, training) == 0
 
 
 def test_real_devices_train_alone() -> None:
@@ -112,7 +113,7 @@ def test_the_facts_say_who_was_beside_whom() -> None:
     scores = facts.Scores(score=0.5, loss=1.0, validation_score=0.5, validation_loss=1.0)
     line = facts.round_facts(plan, outcome, sizes, scores, {}).to_json()
     assert [row["cohort"] for row in line["assignments"]] == [0, 1, 1]
-    alone = rounds.plan_round(strategy, begun, sizes, replace(there, cohort=1), seed=0)
+    alone = rounds.plan_round(strategy, begun, sizes, replace(there, cohort=0), seed=0)
     line = facts.round_facts(alone, outcome, sizes, scores, {}).to_json()
     assert not any("cohort" in row for row in line["assignments"])
 

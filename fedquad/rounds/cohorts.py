@@ -1,7 +1,7 @@
 """Which devices train together in one stack, by the plan alone.
 
     compose(assignments, most=4)        # ((9, 0, 3), (7, 1, 2)): devices 9, 0 and 3 together, deepest first
-    most(layout, spec)                  # how many a stack may hold of this model and batch; 1: everybody alone
+    most(layout, model, training)       # how many a stack may hold of this model and batch; 0: no stacks
 
 A sum in a matrix product can depend on how many rows the product has, so the bits of a device's update depend on who is beside
 it. Therefore this looks at nothing but assignments and shapes: not at processes, times, or who will drop out.
@@ -14,16 +14,18 @@ from fedquad.spec import ModelSpec, TrainingSpec
 from fedquad.types import Assignment, Local, ModelLayout
 
 STACKED = ("bert", "roberta", "llama", "qwen2")  # whose attention can be told apart from the layer around it
-MOST_NUMBERS = 1 << 18  # in the rows of a stack, as one layer hands them to the next: benchmarks/cohorts.csv
+MOST_NUMBERS = (
+    1 << 18
+)  # in the rows of a stack, as one layer hands them to the next: beyond, company spares nothing (LOG.md)
 
 
 def most(layout: ModelLayout, model: ModelSpec, training: TrainingSpec) -> int:
-    """The most devices a stack may hold: as specified, as long as so many rows stay within a core's cache."""
+    """The most devices a stack may hold: as specified, as long as their rows are few; a large model's are each a stack of one."""
     each = training.batch * model.max_length * layout.shape.hidden
     is_known = layout.shape.architecture in STACKED and all(
         _is_linear(name, shape) for name, shape in layout.head.items()
     )
-    return max(1, min(training.cohort, MOST_NUMBERS // each)) if is_known else 1
+    return max(1, min(training.cohort, MOST_NUMBERS // each)) if is_known and training.cohort > 1 else 0
 
 
 def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
@@ -32,12 +34,12 @@ def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def compose(assignments: Sequence[Assignment], most: int) -> tuple[tuple[int, ...], ...]:
-    """Cohorts of at most so many devices, as even as can be; whoever is in none trains alone, as do all where `most` is 1.
+    """Cohorts of at most so many devices, as even as can be; whoever is in none trains as ever, as do all where `most` is 0.
 
     Devices of any depth train together, if what else they are told is the same.
     """
     alike: dict[Hashable, list[Assignment]] = {}
-    for assignment in assignments if most > 1 else ():
+    for assignment in assignments if most else ():
         if is_plain(assignment):
             alike.setdefault(_kind(assignment), []).append(assignment)
     return tuple(part for group in alike.values() for part in _parts(sorted(group, key=_place), most))

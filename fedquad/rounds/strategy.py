@@ -32,7 +32,7 @@ class World:
     examples: Ints  # per device
     rounds: int  # that the campaign will run at most
     memory_policy: MemoryPolicy = "strict"
-    cohort: int = 1  # the most devices that train in one stack
+    cohort: int = 0  # the most devices that train in one stack; 0: there are none
     suspend_rounds: int = 0  # for which a device sits out that was refused again and again
     steps: Ints = field(init=False)  # optimizer steps of each device's round: as specified, or one epoch
 
