@@ -4,6 +4,7 @@ import asyncio
 import json
 import pickle
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def test_a_worker_opens_once_leaves_its_delta_by_digest_and_keeps_so_many_bytes(
     assert len(list((tmp_path / "worker").iterdir())) == 1
     other = worker.do({**asked, "backbone": "cd34", "out": "", "job": job}, told.append)
     assert (other["kind"], "have the same files" in other["error"]) == ("DeviceError", True)
+
+
+def test_a_workers_machine_needs_neither_prefect_nor_mlflow() -> None:
+    program = "import tasks.cluster_worker, sys; print({'prefect', 'mlflow', 'pydantic', 'typer', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_worker_that_cannot_reach_the_exchange_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

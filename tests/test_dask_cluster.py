@@ -151,4 +151,3 @@ def test_a_scheduler_that_dies_ends_the_campaign_in_a_line(
     with pytest.raises(ServiceError, match=r"is gone .* `fedquad campaign resume NAME`") as found:
         played(place.spec(), "orphan")
     assert "\n" not in str(found.value)
-    assert files_below(place.folder / "runs" / "cache" / "exchange") == []
