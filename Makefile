@@ -34,7 +34,7 @@ quick: lint
 
 # Three at a time: on two cores one of them waits for a server as a rule.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not fleet" --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not fleet" --durations=40 --cov --cov-report=term-missing
 
 # Devices of their own on loopback: a campaign with six, two that score, and what becomes of those that are killed, stopped and lie. By
 # itself, after the others: it fills both cores, and how long it waits for a device grows with what starting one took.
