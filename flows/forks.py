@@ -38,9 +38,10 @@ class Run:
 
     async def wait(self) -> None:
         """Wait for its end, and for its exit code; it is ended where nobody is left to tell them."""
-        self.returncode = int(await self.answers.readline() or LOST)
+        line = await self.answers.readline()
+        self.returncode = int(line or LOST)
         self.writer.close()
-        if self.returncode == LOST:
+        if not line:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 

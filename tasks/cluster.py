@@ -6,12 +6,10 @@ and is written where the job said; the gate reads it there as it reads any devic
 """
 
 import asyncio
-import hashlib
 import heapq
 import itertools
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,11 +41,11 @@ def exchange_of(spec: CampaignSpec, folder: CampaignFolder) -> tuple[str, str]:
     `mlflow` is for the devices of work pools, whose passwords a cluster does not have; a cluster on this machine's files then
     uses a folder of the home.
     """
-    digest = hashlib.sha256(f"{socket.gethostname()}:{folder.path}".encode()).hexdigest()
+    scope = exchange_url.scope("d", folder.path)
     if spec.fleet.exchange == "mlflow":
-        return str(home() / "cache" / "exchange"), f"d-{digest[:12]}"
+        return str(home() / "cache" / "exchange"), scope
     url = exchange_url.named(spec.fleet.exchange)
-    return url if "://" in url else os.path.abspath(url), f"d-{digest[:12]}"
+    return url if "://" in url else os.path.abspath(url), scope
 
 
 class Cluster:

@@ -19,6 +19,7 @@ from fedquad.objective import Counts, Objective
 from fedquad.rounds import counted
 from fedquad.rounds.unpack import Refused
 from fedquad.store import files
+from tasks.contents import tidy
 from tasks.evaluate import Parts
 from tasks.office import Office
 from tasks.progress import announce
@@ -52,7 +53,7 @@ class DeviceScores:
                     found[split][device] = counts
             except (FedquadError, Refused) as reason:
                 announce("notice", message=f"{who[1]} is left out of the score: {reason}")
-        await office.tidy(partial(office.exchange.keep_only, [office.opening]))
+        await tidy(partial(office.exchange.keep_only, [office.opening]))
         return found
 
     async def _read(self, device: int, run: FlowRun | None, end: float) -> Mapping[str, Counts]:

@@ -1,6 +1,8 @@
 """Send every device its adapter and configuration, and spool the answers as they arrive."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from fedquad.learn.jobs import Train
 from fedquad.rounds.admit import Asked
@@ -14,7 +16,7 @@ from tasks.session import Arm
 
 async def dispatch(arm: Arm, plan: Plan) -> Answers:
     """Train the whole plan; returns what came back, behind the gate."""
-    return await train_all(arm, plan.asked, plan.round, plan.attempt, cohorts=plan.cohorts)
+    return await train_all(arm, plan.asked, plan.round, plan.attempt, cohort_of=plan.cohort_of)
 
 
 async def train_all(
@@ -23,12 +25,11 @@ async def train_all(
     number: int,
     attempt: int,
     kind: str = "device",
-    cohorts: tuple[tuple[int, ...], ...] = (),
+    cohort_of: Mapping[int, int] = MappingProxyType({}),
 ) -> Answers:
     """Hand the assignments to the fleet and spool what comes back."""
     arm.spool.clear()
     arm.told = {}
-    cohort_of = {device: cohort for cohort, devices in enumerate(cohorts) for device in devices}
     jobs = [
         replace(job(arm, assignment, estimate, number, attempt, kind), cohort=cohort_of.get(assignment.device))
         for assignment, estimate in asked

@@ -8,7 +8,6 @@ from fedquad.learn.jobs import Job, Open
 from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import CampaignFolder
-from tasks.cluster import Cluster, exchange_of
 
 Answer = dict[str, Any]
 
@@ -32,6 +31,8 @@ def engine_of(spec: CampaignSpec, folder: CampaignFolder) -> Engine:
     threads = spec.training.threads
     if spec.fleet.engine == "local":
         return Pool(cores(threads), threads)
+    from tasks.cluster import Cluster, exchange_of  # and with it what a worker needs
+
     address = spec.fleet.engine_address or os.environ.get("FEDQUAD_ENGINE_ADDRESS", "")
     if not address:
         raise SpecError(

@@ -1,6 +1,9 @@
 """Where adapters pass between machines: the setting `fleet.exchange`, or a device's --exchange, as a URL."""
 
+import hashlib
 import os
+import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedquad.errors import ExchangeError, ServiceError
@@ -30,6 +33,11 @@ def exchange_url(exchange: str) -> str:
             f"the exchange is the MLflow server, but MLFLOW_TRACKING_URI is {tracking!r}; `fedquad up` starts one, or give an fsspec URL"
         )
     return f"mlflow+{tracking.rstrip('/')}?experiment={EXPERIMENT}"
+
+
+def scope(kind: str, folder: Path) -> str:
+    """What a campaign's contents lie under: its own, whoever else uses the exchange."""
+    return f"{kind}-{hashlib.sha256(f'{socket.gethostname()}:{folder}'.encode()).hexdigest()[:12]}"
 
 
 def opened(url: str, scope: str) -> Exchange:

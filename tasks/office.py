@@ -1,11 +1,9 @@
 """The devices of a real fleet as a campaign knows them: who they are, the way to them, what they have loaded."""
 
 import asyncio
-import hashlib
 import json
 import math
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +16,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 
-from fedquad.errors import FedquadError, ServiceError, quoted
+from fedquad.errors import ServiceError, quoted
 from fedquad.exchange.exchange import Exchange
 from fedquad.exchange.patience import patiently
 from fedquad.fleets.reported import Reported
@@ -27,6 +25,7 @@ from fedquad.learn.jobs import Join, to_json
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import CampaignFolder
 from tasks import exchange_url, joined
+from tasks.contents import tidy
 from tasks.device_runs import DeviceRuns
 from tasks.joined import Roster, Who
 from tasks.progress import announce
@@ -48,7 +47,7 @@ async def opened(folder: CampaignFolder, spec: CampaignSpec) -> AsyncIterator["O
     async with get_client() as client:
         objective = local.objective_of(spec.data)
         roster, heard = await joined.gather(client, folder, spec.fleet, objective)
-        scope = f"c-{hashlib.sha256(f'{socket.gethostname()}:{folder.path}'.encode()).hexdigest()[:12]}"
+        scope = exchange_url.scope("c", folder.path)
         name = exchange_url.named(spec.fleet.exchange)
         exchange = exchange_url.opened(exchange_url.exchange_url(name), scope)
         seconds = spec.fleet.status_seconds
@@ -190,11 +189,4 @@ class Office:
 
     async def close(self) -> None:
         await self.runs.close()
-        await self.tidy(self.exchange.clear)
-
-    async def tidy(self, remove: Callable[[], None]) -> None:
-        """Remove what was exchanged; an exchange that is away costs no round, only its room."""
-        try:
-            await asyncio.to_thread(remove)
-        except FedquadError as error:
-            announce("notice", message=f"what was exchanged could not be removed: {error}")
+        await tidy(self.exchange.clear)

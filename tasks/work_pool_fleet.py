@@ -25,6 +25,7 @@ from fedquad.fleets import fleet, reported
 from fedquad.prices.cost import CostModel
 from fedquad.store import files
 from fedquad.types import Statuses
+from tasks.contents import tidy
 from tasks.fleet import Answer, Job
 from tasks.joined import Who
 from tasks.office import LISTEN_SECONDS, LOOK_SECONDS, Office
@@ -109,7 +110,7 @@ class WorkPoolFleet:
         finally:
             for run_id in sent:
                 self.office.runs.end(run_id, "nobody waits for it any more")
-            await self.office.tidy(partial(self.office.exchange.keep_only, [self.office.opening]))
+            await tidy(partial(self.office.exchange.keep_only, [self.office.opening]))
 
     async def _arrived(self, sent: dict[UUID, Sent]) -> list[Answer]:
         """The answers that are there now, of those that came, failed, or are too late."""

@@ -14,9 +14,7 @@ from fedquad.spec import ModelSpec, TrainingSpec
 from fedquad.types import Assignment, Local, ModelLayout
 
 STACKED = ("bert", "roberta", "llama", "qwen2")  # whose attention can be told apart from the layer around it
-MOST_NUMBERS = (
-    1 << 18
-)  # in the rows of a stack, as one layer hands them to the next: beyond, company spares nothing (LOG.md)
+MOST_NUMBERS = 1 << 18  # that one layer of a stack hands to the next: beyond, company spares nothing (LOG.md)
 
 
 def most(layout: ModelLayout, model: ModelSpec, training: TrainingSpec) -> int:
@@ -51,10 +49,8 @@ def is_plain(assignment: Assignment) -> bool:
 
 
 def _kind(assignment: Assignment) -> Hashable:
-    a, is_top = (
-        assignment,
-        assignment.trained == assignment.present[len(assignment.present) - len(assignment.trained) :],
-    )
+    a = assignment
+    is_top = a.trained == a.present[len(a.present) - len(a.trained) :]
     return a.present, a.ranks, a.steps, a.learning_rate, None if is_top else a.trained
 
 

@@ -155,7 +155,7 @@ def _rows(
     plan: Plan, outcome: Outcome, statuses: Statuses, told: Mapping[int, Mapping[str, Any]]
 ) -> Iterable[dict[str, Any]]:
     waits = _waits(plan, outcome)
-    cohort_of = {device: number for number, cohort in enumerate(plan.cohorts) for device in cohort}
+    cohort_of = plan.cohort_of
     for a, estimate in zip(plan.assignments, plan.estimates):
         seconds = outcome.seconds.get(a.device, 0.0)
         status = statuses[a.device]

@@ -50,6 +50,11 @@ class Plan:
     cohorts: tuple[tuple[int, ...], ...] = ()  # devices that train in one stack
 
     @property
+    def cohort_of(self) -> Mapping[int, int]:
+        """The number of each device's cohort; who is in none trains alone."""
+        return {device: number for number, cohort in enumerate(self.cohorts) for device in cohort}
+
+    @property
     def size(self) -> int:
         """How many devices are asked."""
         return len(self.assignments) - len(self.refused)
