@@ -150,7 +150,9 @@ class Office:
         ended = await self.ask(asked, "join", {}, deadline)
         for who in asked:
             state = ended[who].state if who in ended else None
-            if state is None:
+            if state is None and who not in self.heard:
+                announce("notice", message=f"{who[1]} left, or fell silent, before it had loaded the model")
+            elif state is None:
                 announce("notice", message=f"{who[1]} has not loaded the model within {deadline:g} s")
             elif not state.is_completed():
                 announce("notice", message=f"{who[1]} cannot take part: {state.message or state.name}")
