@@ -1,9 +1,12 @@
 # make campaign    set up and run the quickstart campaign
-# make test        lint, types and every test that needs no GPU (make fleet: real devices)
+# make test        lint, types and every test that needs no GPU
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+
+# A file's tests share what it sets up. In the order of their names, or files of one long test would all come last.
+IN_ORDER := --dist loadfile --no-loadscope-reorder
 
 # One thread a process: two cores then run two test workers, and torch's sums stay the same.
 export OMP_NUM_THREADS = 1
@@ -30,16 +33,18 @@ lint: setup
 
 # The tests of every commit: no GPU, no server, a few minutes on two cores.
 quick: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 $(IN_ORDER)
 
-# Three at a time: on two cores one of them waits for a server as a rule.
+# Everything that needs no GPU: what decides under coverage's eyes; then servers, three tests at a time, since on two cores one of them
+# waits as a rule; and devices of their own by themselves, since how long is waited for them grows with what starting one took.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not gpu and not fleet" --durations=40 --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 $(IN_ORDER) --durations=20 --cov --cov-report=term-missing
+	$(BIN)/pytest -n 3 $(IN_ORDER) -m "server and not gpu and not fleet" --durations=20
+	$(MAKE) fleet
 
-# Devices of their own on loopback: a campaign with six, two that score, and what becomes of those that are killed, stopped and lie. By
-# itself, after the others: it fills both cores, and how long it waits for a device grows with what starting one took.
+# A campaign with six devices, two that score, and what becomes of those that are killed, stopped and lie.
 fleet: setup
-	$(BIN)/pytest -m fleet
+	$(BIN)/pytest -m fleet --durations=10
 
 bench: setup
 	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py benchmarks/fleet_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done

@@ -15,7 +15,7 @@ from fedquad.store import files
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
-MANY = 60  # enough that a Ctrl-C comes before the last
+MANY = 24  # enough that a Ctrl-C comes before the last
 FEDQUAD = Path(sys.executable).with_name("fedquad")
 YAML = """
 data: {train: 64, validation: 16, test: 16}
