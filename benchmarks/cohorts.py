@@ -65,11 +65,12 @@ SETTINGS = (
 )
 
 
-def encoder(folder: Path) -> Path:
-    """A random encoder of a real one's width, that reads with the embedded backbone's tokenizer."""
+def encoder(folder: Path, width: int = 384) -> Path:
+    """A random encoder, of a real one's width unless asked otherwise, that reads with the embedded backbone's tokenizer."""
     from transformers import RobertaConfig, RobertaModel
 
-    sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 6}
+    heads = max(1, width // 64)
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": 6, "num_attention_heads": heads}
     config = RobertaConfig(
         vocab_size=190, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes,

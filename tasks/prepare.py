@@ -26,6 +26,7 @@ from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
 from fedquad.store.files import digest_of
+from fedquad.store.processor import bf16_pays
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import Ints, ModelLayout
@@ -96,6 +97,11 @@ async def prepare(session: Session) -> None:
     )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
+    if spec.model.precision == "fp32" and opened["device"] == "cpu" and bf16_pays(session.layout.shape.hidden):
+        announce(
+            "notice",
+            message=f"{spec.model.name} would train faster here with model.precision=bf16; its bits are others",
+        )
     session.cost = cost_model(
         session.layout.shape,
         spec.model,

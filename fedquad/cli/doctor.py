@@ -80,7 +80,17 @@ def _torch() -> Finding:
         return Finding(name="torch", state="ok", found=f"{version} with {gpu}")
     built = json.loads(answer)["cuda"]
     why = f"built for CUDA {built}, but no NVIDIA GPU answers" if built else "a build without CUDA"
-    return Finding(name="torch", state="ok", found=f"{version} on the CPU ({why})")
+    return Finding(name="torch", state="ok", found=f"{version} on the CPU ({why}){_of_bf16()}")
+
+
+def _of_bf16() -> str:
+    from fedquad.store.processor import LEAST_WIDTH, multiplies_bf16
+
+    if not multiplies_bf16():
+        return ""
+    return (
+        f"; it multiplies bf16, so that models of width {LEAST_WIDTH} and more train faster with model.precision=bf16"
+    )
 
 
 def _transformers() -> Finding:

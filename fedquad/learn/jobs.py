@@ -33,7 +33,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """Load the model at the greatest rank of the campaign, and the tokenised splits; the answer is the model's layout."""
+    """Load the model at the greatest rank of the campaign, and the tokenised splits; the answer is the model's layout, and cpu or cuda."""
 
     model: ModelSpec
     labels: int

@@ -74,7 +74,7 @@ class Worker:
         torch.set_num_threads(job.threads)
         self.trainee = model.load(job.model, job.labels, job.greatest_rank, job.objective)
         self.splits = {name: tokens.read(Path(path)) for name, path in job.splits.items()}
-        return {"layout": asdict(self.trainee.layout)}
+        return {"layout": asdict(self.trainee.layout), "device": self.trainee.device.type}
 
     def train(self, job: Train, beat: Callable[[int], None] = lambda step: None) -> Answer:
         """Carry out an assignment, leave its delta in `out`; `beat` is told of every step."""

@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fedquad.store.processor import processor
+
 PACKAGES = ("fedquad", "numpy", "torch", "transformers", "peft", "safetensors", "prefect", "mlflow")
 
 
@@ -28,14 +30,6 @@ def installed_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def processor() -> str:
-    """The CPU's model, where Linux tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model", "Hardware")))
-    return next(names, "") or platform.processor() or "unknown processor"
 
 
 def _commit() -> str:

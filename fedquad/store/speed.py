@@ -12,7 +12,7 @@ from typing import Any
 from fedquad.errors import StoreError
 from fedquad.store import files
 from fedquad.store.campaign import home
-from fedquad.store.environment import processor
+from fedquad.store.processor import processor
 from fedquad.store.shape import typed
 
 ANY = "*"
