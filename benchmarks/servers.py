@@ -25,7 +25,7 @@ from benchmarks.rows import arguments, record
 from fedquad.store import processes
 from fedquad.store.servers import Servers, read_servers
 from flows.server import free_port
-from flows.services import _post
+from flows.upkeep import post
 
 FEDQUAD = str(Path(sys.executable).with_name("fedquad"))
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -69,10 +69,10 @@ def dispatches(env: dict[str, str]) -> list[dict[str, Any]]:
     servers = read_servers(Path(env["FEDQUAD_HOME"]) / "credentials.json")
     assert servers is not None
     rows = [dispatch("fedquad", servers, worker_pid(env))]
-    _post(servers, "/work_pools/", {"name": "ordinary", "type": "process"})
-    flow = _post(servers, "/flows/", {"name": "profile"})["id"]
+    post(servers, "/work_pools/", {"name": "ordinary", "type": "process"})
+    flow = post(servers, "/flows/", {"name": "profile"})["id"]
     body = {"name": "ordinary", "flow_id": flow, "entrypoint": "flows.profile.profile", "work_pool_name": "ordinary"}
-    _post(servers, "/deployments/", body)
+    post(servers, "/deployments/", body)
     with ordinary_worker(env, servers) as pid:
         rows.append(dispatch("process", servers, pid, "ordinary"))
     return rows
@@ -101,11 +101,11 @@ def ordinary_worker(env: dict[str, str], servers: Servers) -> Iterator[int]:
 def dispatch(kind: str, servers: Servers, worker: int, name: str = "profile") -> dict[str, Any]:
     """Medians over some runs: from its creation to its end, and what the worker and its children used."""
     walls, used = [], []
-    deployment = next(d for d in _post(servers, "/deployments/filter", {}) if d["name"] == name)["id"]
+    deployment = next(d for d in post(servers, "/deployments/filter", {}) if d["name"] == name)["id"]
     for number in range(RUNS + 1):
         before, began = spent(worker), time.monotonic()
-        run = _post(servers, f"/deployments/{deployment}/create_flow_run", {"parameters": REFUSED})["id"]
-        while _post(servers, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})[0]["state_type"] != "FAILED":
+        run = post(servers, f"/deployments/{deployment}/create_flow_run", {"parameters": REFUSED})["id"]
+        while post(servers, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})[0]["state_type"] != "FAILED":
             time.sleep(0.2)
         ended = time.monotonic() - began
         while psutil.Process(worker).children():

@@ -8,7 +8,7 @@ import signal
 from fedquad.store.campaign import home
 from flows import settings
 from flows.provision import CAMPAIGNS, provision
-from flows.services import wait_for
+from flows.upkeep import wait_for
 
 LIMIT = 1
 

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from commands import fedquad
 from handmade import home_is
 
 from fedquad.errors import ServiceError
+from fedquad.store import files, processes
 from fedquad.store.servers import Servers, read_servers, write_servers
 from flows import services, settings
 from flows.services import Place
@@ -57,9 +59,7 @@ def test_a_home_without_servers_says_so(capsys: Any, monkeypatch: Any) -> None:
 
 def test_what_was_asked_for_is_kept_for_the_next_time(home: Path) -> None:
     assert services.place() == Place()
-    services.files.write_json(
-        services.folder() / "place.json", services.asdict(services.place(port=4321, host="0.0.0.0"))
-    )
+    files.write_json(services.folder() / "place.json", asdict(services.place(port=4321, host="0.0.0.0")))
     assert services.place() == Place(host="0.0.0.0", port=4321)
     assert services.place(port=4200).host == "0.0.0.0"
 
@@ -77,7 +77,7 @@ def test_passwords_are_drawn_once_and_addresses_follow(home: Path) -> None:
 def test_no_command_line_holds_a_password_or_a_database(home: Path) -> None:
     at = Place(database_url="postgresql+asyncpg://fedquad:hidden@127.0.0.1/prefect")
     opened = services.credentials(at)
-    services._private_folder(services.folder())
+    services.private_folder(services.folder())
     for service in services.services(at, opened):
         line = " ".join(service.command)
         assert not any(word in line for word in (opened.mlflow_password, opened.prefect_auth, "hidden"))
@@ -107,7 +107,7 @@ def test_a_port_of_somebody_else_is_refused_before_anything_starts(capsys: Any, 
     assert said.code == ServiceError.exit_code
     assert f"port {well} of 127.0.0.1 is taken" in said.err
     assert "--port" in said.err
-    assert not services.processes.read(services.folder())
+    assert not processes.read(services.folder())
 
 
 def test_clients_find_servers_that_run(well: int) -> None:

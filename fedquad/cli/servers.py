@@ -37,24 +37,24 @@ def up(
     Campaigns can then be scheduled in Prefect's UI, and every other command finds both servers by itself. Options are kept for the
     next time.
     """
-    from flows import services
+    from flows import services, upkeep
 
     if database_url:
         source = context.get_parameter_source("database_url")
         services.check_database(database_url, source is not None and source.name == "COMMANDLINE")
     if status:
-        found = services.status()
+        found = upkeep.status()
     else:
         asked = {"host": host, "port": port, "mlflow_port": mlflow_port, "database_url": database_url}
-        found = services.up(services.place(**asked), lambda line: print(line, file=sys.stderr))
+        found = upkeep.up(services.place(**asked), lambda line: print(line, file=sys.stderr))
     print(json.dumps(found)) if as_json else _print(found)
 
 
 def down(as_json: JSON = False) -> None:
     """End what `fedquad up` started, and all that it started in turn."""
-    from flows import services
+    from flows import upkeep
 
-    ended = services.down()
+    ended = upkeep.down()
     if as_json:
         print(json.dumps({"ended": ended}))
     else:
