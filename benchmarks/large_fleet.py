@@ -5,7 +5,8 @@
 
 FedQuad on `mini`, one step of two examples a device, so that what is not training shows. Start is from the start of the process to the
 first round's dispatch, on a fresh home. A round's CPU seconds are those of the campaign's process and of Prefect's server after
-the first round; training processes have their own column. Bytes are what a round adds to rounds.jsonl, to the databases of Prefect and
+the first round; training processes have their own column. Of a round's wall time in which no device is waited for and nothing
+scored, `merging` is planning, the gate and the merge, `storing` is recording and showing. Bytes are what a round adds to rounds.jsonl, to the databases of Prefect and
 MLflow, and to the arm's folder without its adapters.
 """
 
@@ -15,7 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
+from operator import sub
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -80,6 +84,10 @@ def measure(devices: int) -> dict[str, Any]:
                 marks.append((event["time"], spent(root), sizes(home), root.memory_info().rss))
         if process.wait():
             raise SystemExit("the campaign failed")
+        facts = [json.loads(line) for line in next(home.glob("campaigns/*/arms/*/rounds.jsonl")).open()]
+    lengths = [after[0] - before[0] for before, after in pairwise(marks)]
+    waited = [one["wall_train_seconds"] + one["wall_evaluate_seconds"] for one in facts[1:]]
+    inside = [one["wall_round_seconds"] for one in facts[1:]]
     first, last, rounds = marks[0], marks[-1], len(marks) - 1
     used = {role: (last[1][role] - first[1][role]) / rounds for role in last[1]}
     grown = {f"{name}_kb_a_round": round((last[2][name] - first[2][name]) / rounds / 1e3, 1) for name in last[2]}
@@ -87,7 +95,9 @@ def measure(devices: int) -> dict[str, Any]:
         "devices": devices,
         "asked": ASKED,
         "start_seconds": round(start, 2),
-        "round_wall_seconds": round((last[0] - first[0]) / rounds, 2),
+        "round_wall_seconds": round(median(lengths), 2),
+        "merging_seconds": round(median(map(sub, inside, waited)), 2),
+        "storing_seconds": round(median(map(sub, lengths, inside)), 2),
         **{f"{role}_cpu_seconds_a_round": round(value, 3) for role, value in used.items()},
         "campaign_mb": round(last[3] / 1e6, 1),
         **grown,
