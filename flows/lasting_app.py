@@ -6,11 +6,12 @@ from typing import Any
 from prefect.server.api.server import create_app as prefect_app
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from flows import one_writer
+from flows import one_writer, open_sockets
 
 HOSTS = "FEDQUAD_ALLOWED_HOSTS"
 
 
 def create_app() -> Any:
     one_writer.wait_for_it()
+    open_sockets.leave_out()
     return TrustedHostMiddleware(prefect_app(), allowed_hosts=os.environ[HOSTS].split(","))

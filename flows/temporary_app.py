@@ -12,7 +12,7 @@ from prefect.server.api.server import create_app as prefect_app
 from prefect.server.database import provide_database_interface
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from flows import one_writer
+from flows import one_writer, open_sockets
 
 WRITTEN_SECONDS = 3.0  # by then it has
 PENDING: set[asyncio.Task[None]] = set()
@@ -41,6 +41,7 @@ async def delete(task_runs: list[UUID], artifacts: list[UUID]) -> None:
 
 def create_app() -> Any:
     one_writer.wait_for_it()
+    open_sockets.leave_out()
     app: Any = prefect_app()
     app.api_app.add_api_route("/fedquad/forget", forget, methods=["POST"])  # behind the password, as all of the API
     return TrustedHostMiddleware(app, allowed_hosts=["127.0.0.1", "localhost"])
