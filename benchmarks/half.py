@@ -4,7 +4,7 @@
     python -m benchmarks.half --json
 
 Encoders of 6 layers with random weights, LoRA of rank 8 on query and value in all layers, batch 16 and 48 tokens; `mini` as it
-comes, too. One thread; the median of the turns. Where the CPU has neither avx512_bf16 nor amx_bf16 the ratio lies below 1.
+comes, too. One thread; the median of the turns. `multiplies_bf16` says whether the CPU has instructions for it.
 """
 
 import tempfile

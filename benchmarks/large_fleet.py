@@ -6,8 +6,8 @@
 FedQuad on `mini`, one step of two examples a device, so that what is not training shows. Start is from the start of the process to the
 first round's dispatch, on a fresh home. A round's CPU seconds are those of the campaign's process and of Prefect's server after
 the first round; training processes have their own column. Of a round's wall time in which no device is waited for and nothing
-scored, `merging` is planning, the gate and the merge, `storing` is recording and showing. Bytes are what a round adds to rounds.jsonl, to the databases of Prefect and
-MLflow, and to the arm's folder without its adapters.
+scored, `merging` is planning, the gate and the merge, `storing` is recording and showing. Bytes are what a round adds to
+rounds.jsonl, to the databases of Prefect and MLflow, and to the arm's folder without its adapters.
 """
 
 import json

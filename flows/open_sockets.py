@@ -1,6 +1,6 @@
 """On SQLite Prefect's server takes a hundred requests at a time, and counts a websocket as one for as long as it is open.
 
-A device and its run hold eight (events, its worker's channel): with twelve devices all hundred are taken, and the server answers nobody
+A device and its run hold some eight (events, its worker's channel): with twelve devices all hundred are taken, and the server answers nobody
 any more, not even whether it is well. So only requests are counted that have an answer and an end.
 """
 

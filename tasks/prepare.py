@@ -97,7 +97,7 @@ async def prepare(session: Session) -> None:
     )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
-    if spec.model.precision == "fp32" and opened["device"] == "cpu" and bf16_pays(session.layout.shape.hidden):
+    if gains_by_bf16(spec, opened["device"], session.layout.shape.hidden):
         announce(
             "notice",
             message=f"{spec.model.name} would train faster here with model.precision=bf16; its bits are others",
@@ -115,6 +115,12 @@ async def prepare(session: Session) -> None:
         await session.office.join(joining(session), max(spec.fleet.deadline_seconds, spec.fleet.join_seconds))
     drawn = fleet.resolve(spec.fleet, discover.boards(), inputs.trace_of(spec.fleet))
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
+
+
+def gains_by_bf16(spec: CampaignSpec, device: str, width: int) -> bool:
+    """Whether simulated devices that train on this machine's CPU would be done sooner in bf16."""
+    trains_here = spec.fleet.engine == "local" and bool(set(spec.fleet.boards) - set(spec.fleet.pools))
+    return trains_here and device == "cpu" and spec.model.precision == "fp32" and bf16_pays(width)
 
 
 def joining(session: Session) -> jobs.Join:
