@@ -11,7 +11,7 @@ IN_ORDER := --dist loadfile --no-loadscope-reorder
 # One thread a process: two cores then run two test workers, and torch's sums stay the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: campaign test fleet setup quick lint bench soak fuzz clean
+.PHONY: campaign test fleet setup quick lint bench peers measure soak fuzz clean
 
 campaign: setup
 	$(BIN)/fedquad campaign run quickstart
@@ -46,8 +46,26 @@ test: lint
 fleet: setup
 	$(BIN)/pytest -m fleet --durations=10
 
-bench: setup
-	for script in $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/rows.py benchmarks/campaigns.py benchmarks/activation_models.py benchmarks/mutation.py benchmarks/soak.py benchmarks/kills.py benchmarks/damage_kinds.py benchmarks/damage_commands.py benchmarks/long_campaign.py benchmarks/first.py benchmarks/paced.py benchmarks/paper.py benchmarks/mlflow_pictures.py benchmarks/fleet_pictures.py,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+# How fast it is, beside what else one would use and beside what it was; on two idle cores, about 80 minutes.
+bench: setup peers
+	for script in peers former where large_fleet; do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	$(BIN)/python -m benchmarks.speed
+
+# The rivals, in an environment of their own.
+peers: .peers/.installed
+
+.peers/.installed: benchmarks/peers/requirements.txt
+	test -d .peers || $(PYTHON) -m venv .peers
+	.peers/bin/pip install --quiet --upgrade pip
+	.peers/bin/pip install --quiet torch==2.13.0
+	.peers/bin/pip install --quiet --requirement benchmarks/peers/requirements.txt
+	touch $@
+
+# Every other script that writes rows; the long ones are run by name.
+LONG := first paced paper mutation soak kills long_campaign peers former where large_fleet
+NO_ROWS := __init__ rows campaigns activation_models damage_kinds damage_commands mlflow_pictures fleet_pictures speed utilisation
+measure: setup
+	for script in $(filter-out $(LONG) $(NO_ROWS),$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 # Simulated rounds with every kind of fault, and damaged answers, folders and specs: as many as one likes.
 soak: setup
@@ -59,5 +77,5 @@ fuzz: setup
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/pytest tests/test_fuzz_spec.py tests/test_fuzz_api.py tests/test_campaign_machine.py -o timeout=0
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -65,14 +65,14 @@ SETTINGS = (
 )
 
 
-def encoder(folder: Path, width: int = 384) -> Path:
+def encoder(folder: Path, width: int = 384, layers: int = 6, positions: int = 66) -> Path:
     """A random encoder, of a real one's width unless asked otherwise, that reads with the embedded backbone's tokenizer."""
     from transformers import RobertaConfig, RobertaModel
 
     heads = max(1, width // 64)
-    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": 6, "num_attention_heads": heads}
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
     config = RobertaConfig(
-        vocab_size=190, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1,
+        vocab_size=190, max_position_embeddings=positions, pad_token_id=1, type_vocab_size=1, num_attention_heads=heads,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes,
     )  # fmt: skip
     with torch.random.fork_rng():

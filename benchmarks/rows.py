@@ -35,17 +35,29 @@ def provenance(device: str = "") -> dict[str, Any]:
     }
 
 
-def record(name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, device: str = "") -> None:
-    """Print the rows as JSON, or write NAME.csv and show them, unless they are too many to read."""
+def record(
+    name: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool, device: str = "", appends: bool = False
+) -> None:
+    """Print the rows as JSON, or write NAME.csv (or add to it) and show them, unless they are too many to read."""
     if as_json:
         print(json.dumps(list(rows), indent=1))
         return
     more = provenance(device)
+    every = [*(kept(name) if appends else []), *({**row, **more} for row in rows)]
     with open(HERE / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
             file, list(dict.fromkeys(key for row in [*rows, more] for key in row)), lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows({**row, **more} for row in rows)
+        writer.writerows(every)
     for row in rows if len(rows) <= READABLE else []:
         print("  ".join(f"{key}={value}" for key, value in row.items()))
+
+
+def kept(name: str) -> list[dict[str, str]]:
+    """The rows of NAME.csv; none where there is no such file."""
+    path = HERE / f"{name}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,1 @@
+"""FedQuad and what its users would use instead, on the same clients."""
