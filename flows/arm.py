@@ -36,12 +36,13 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
     try:
         work = open_arm(session, label, seed)
         await evaluate_start(work)
-        told, told_at = asyncio.ensure_future(asyncio.sleep(0)), 0.0
+        told: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(session.tracker.begin))
+        told_at = 0.0
         async with get_client() as client:
             while not is_finished(session.spec, work.folder.progress, until):
                 check_room(work.folder.path)
                 await play(work, STEPS)
-                if _is_to_tell(work, told_at, until):
+                if _is_to_tell(work, until) or (told.done() and time.monotonic() - told_at >= TELL_SECONDS):
                     await told  # MLflow hears of rounds, and Prefect forgets old ones, while the next one trains
                     told, told_at = asyncio.ensure_future(_tell(session, work, client)), time.monotonic()
             await told
@@ -56,11 +57,10 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
     )
 
 
-def _is_to_tell(arm: Arm, told_at: float, until: int | None) -> bool:
-    """Whether it is time again, or this round's adapter is one to send, or the last."""
-    every, is_last = arm.spec.keep_every, is_finished(arm.spec, arm.folder.progress, until)
-    is_kept = bool(every) and arm.state.round % every == 0
-    return is_last or is_kept or time.monotonic() - told_at >= TELL_SECONDS
+def _is_to_tell(arm: Arm, until: int | None) -> bool:
+    """Whether MLflow has to hear of this round before the next one: its adapter is one to send, or it is the last."""
+    every = arm.spec.keep_every
+    return is_finished(arm.spec, arm.folder.progress, until) or (bool(every) and arm.state.round % every == 0)
 
 
 async def _tell(session: Session, arm: Arm, client: PrefectClient) -> None:

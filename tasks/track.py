@@ -41,6 +41,14 @@ class Tracker:
         self._reason = ""  # why MLflow is out of reach; empty while it is not
         self._silent_until = 0.0
 
+    def begin(self) -> None:
+        """Load mlflow and open its store while the first round trains: both take seconds of CPU."""
+        with self._lock:
+            try:
+                self._connect()
+            except unreachable() as error:
+                self._give_up(error)
+
     def send(self, label: str, method: str, seed: int, finished: bool = False) -> str:
         """Send the committed rounds that MLflow has not got; returns "" or why it could not."""
         with self._lock:
