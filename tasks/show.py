@@ -10,28 +10,17 @@ from prefect.artifacts import (
 )
 
 from fedquad.rounds.facts import RoundFacts
+from tasks.device_table import device_table
 from tasks.session import Arm
 
 
 async def show(arm: Arm, facts: RoundFacts) -> None:
     """Make the round's table artifact and move the arm's progress artifact."""
-    rows = [
-        {
-            "device": row["device"],
-            "class": row["class"],
-            "mode": row["mode"],
-            "depth": len(row["trained"]),
-            "quantized": len(row["quantized"]),
-            "seconds": round(row["seconds"], 1),
-            "waiting": round(row["wait_seconds"], 1),
-            "failure": row["failure"],
-        }
-        for row in facts.assignments
-    ]
+    rows, more = device_table(facts.assignments)
     key = artifact_key(arm.campaign, arm.name)
     said = (
         f"{arm.name}, round {facts.round}: {arm.folder.progress.metric.words} {facts.scores.score:.4f}, {facts.round_seconds:.0f} s, "
-        f"waiting {facts.mean_wait_seconds:.0f} s"
+        f"waiting {facts.mean_wait_seconds:.0f} s{more and '; ' + more}"
     )
     table = await acreate_table_artifact(table=rows, key=f"{key}-devices", description=said)
     arm.records[facts.round].artifacts.append(table)
