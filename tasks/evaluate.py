@@ -49,10 +49,14 @@ async def evaluate_start(arm: Arm) -> None:
 class PoolJudge:
     """Scores adapters in the training processes, on a campaign's splits."""
 
-    def __init__(self, pool: Engine, data: Mapping[str, Any], metric: Metric) -> None:
+    def __init__(
+        self, pool: Engine, data: Mapping[str, Any], metric: Metric, prefix: int = 0, prefix_bytes: int = 0
+    ) -> None:
         self.pool = pool
         self.data = data
         self.metric = metric
+        self.prefix = prefix  # layers that nobody trains: what they make of an example is kept
+        self.prefix_bytes = prefix_bytes
 
     async def score(self, path: str, digest: str) -> Scores:
         """Scores of an adapter on both splits."""
@@ -104,7 +108,7 @@ class PoolJudge:
 
     async def _rows(self, path: str, digest: str, name: str, first: int, last: int) -> Counts:
         """Those of rows [first, last), added up in order of their chunks."""
-        chunks = evaluations(path, digest, name, first, last)
+        chunks = evaluations(path, digest, name, first, last, self.prefix, self.prefix_bytes)
         answers = await asyncio.gather(*(self.pool.do(chunk) for chunk in chunks))
         return reduce(Counts.__add__, map(Counts.from_json, answers))
 

@@ -18,7 +18,7 @@ from fedquad.learn import jobs, local, tokens
 from fedquad.objective import Metric, Objective
 from fedquad.prices.cost import cost_model
 from fedquad.rounds import adapters, cohorts, round
-from fedquad.rounds.prefix import remembered
+from fedquad.rounds.prefix import remembered, untrained
 from fedquad.rounds.strategy import Strategy, World
 from fedquad.spec import ArmSpec, CampaignSpec, DataSpec, require
 from fedquad.store import inputs, progress
@@ -245,7 +245,9 @@ def fleet_of(session: Session, drawn: fleet.Fleet, seed: int) -> DeviceFleet:
 
 def judge_of(session: Session) -> Judge:
     """Whoever scores what a method hands out: the training processes here, and real devices by what they hold back."""
-    here = PoolJudge(session.pool, session.data, session.metric)
+    training, layers = session.spec.training, session.layout.shape.layers
+    kept = untrained(training, layers)
+    here = PoolJudge(session.pool, session.data, session.metric, kept, training.prefix_bytes)
     if session.office is None or session.spec.data.evaluation == "server":
         return here
     from tasks.device_scores import DeviceScores  # imports prefect

@@ -12,13 +12,15 @@ from tiny import KINDS, a_trainee, an_adapter, an_assignment, examples
 from fedquad.discover import strategy
 from fedquad.errors import SpecError
 from fedquad.learn.configure import configure
+from fedquad.learn.evaluate import evaluate
 from fedquad.learn.loop import train
 from fedquad.learn.prefix import Prefixes
+from fedquad.objective import Counts
 from fedquad.prices import cost
 from fedquad.rounds import acs, adapters, facts, prefix
 from fedquad.rounds.round import finish_round
 from fedquad.spec import TrainingSpec
-from fedquad.types import Assignment, Update
+from fedquad.types import Adapter, Assignment, Update
 
 STALE = TrainingSpec(prefix="stale", prefix_rounds=3, steps=3, batch=8)
 TRAINING = TrainingSpec(steps=4, batch=8, learning_rate=1e-2)
@@ -101,9 +103,54 @@ def test_another_adapter_below_is_another_prefix(tmp_path) -> None:
     data = examples()
     for seed in (0, 1):
         adapter = an_adapter(trainee.layout, seed=seed)
-        with configure(trainee, upper(), adapter), kept.entered(trainee, upper(), adapter, data) as batches:
+        with configure(trainee, upper(), adapter), kept.entered(trainee, (0, 1, 2), 2, adapter, data) as batches:
             batches.at(np.arange(4), 12)
     assert (kept.hits, kept.misses) == (0, 8)
+
+
+def test_layers_that_nobody_has_trained_are_the_same_prefix_for_all_seeds(tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path), Prefixes(1 << 20)
+    for seed in (0, 1):
+        adapter = adapters.initial(trainee.layout, 4, seed)
+        with configure(trainee, upper(), adapter), kept.entered(trainee, (0, 1, 2), 2, adapter, examples()) as batches:
+            batches.at(np.arange(4), 12)
+    assert (kept.hits, kept.misses) == (4, 4)
+
+
+def capped(layout, seed: int = 0) -> Adapter:
+    """An adapter of which the two lowest layers were never trained."""
+    fresh, trained = adapters.initial(layout, 4, seed), an_adapter(layout, seed=seed)
+    return Adapter(layers={**trained.layers, 0: fresh.layers[0], 1: fresh.layers[1]}, head=trained.head)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_share_what_untrained_layers_make_of_the_test_set(kind, tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path, kind), Prefixes(1 << 20, is_coded=False)
+    adapter, data = capped(trainee.layout), examples()
+
+    def scored(prefix: int, adapter: Adapter = adapter) -> Counts:
+        return evaluate(trainee, adapter, data, 0, len(data), 8, prefix=prefix, prefixes=kept)
+
+    plain, first, second, other = scored(0), scored(2), scored(2), scored(2, capped(trainee.layout, seed=1))
+    assert (kept.misses, kept.hits) == (len(data), 2 * len(data))
+    assert first.loss == second.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert (first.sums["confusion"] == plain.sums["confusion"]).all()
+    assert other.loss != first.loss
+
+
+def test_scores_of_a_model_that_is_trained_below_are_those_without_a_prefix(tmp_path) -> None:
+    trainee, kept = a_trainee(tmp_path), Prefixes(1 << 20, is_coded=False)
+    adapter, data = an_adapter(trainee.layout), examples()
+    found = [evaluate(trainee, adapter, data, 0, len(data), 8, prefix=prefix, prefixes=kept) for prefix in (0, 2)]
+    assert found[0].loss == found[1].loss
+    assert kept.misses == 0
+
+
+def test_only_an_exact_prefix_with_a_cap_leaves_layers_that_nobody_trains() -> None:
+    assert prefix.untrained(TrainingSpec(prefix="exact", depth_cap=4), 12) == 8
+    assert prefix.untrained(TrainingSpec(prefix="exact", depth_cap=20), 12) == 0
+    assert prefix.untrained(TrainingSpec(prefix="exact"), 12) == 0
+    assert prefix.untrained(TrainingSpec(prefix="stale", depth_cap=4), 12) == 0
 
 
 def test_the_bytes_are_bounded_and_the_oldest_goes_first() -> None:

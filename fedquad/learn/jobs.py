@@ -83,6 +83,8 @@ class Evaluate:
     start: int
     stop: int
     batch: int
+    prefix: int = 0  # layers, from below, whose output for an example is kept as long as nobody trains them
+    prefix_bytes: int = 0
 
     @property
     def work(self) -> int:
@@ -90,7 +92,9 @@ class Evaluate:
         return self.stop - self.start
 
 
-def evaluations(adapter: str, digest: str, split: str, first: int, last: int) -> list[Evaluate]:
+def evaluations(
+    adapter: str, digest: str, split: str, first: int, last: int, prefix: int = 0, prefix_bytes: int = 0
+) -> list[Evaluate]:
     """Rows [first, last) in chunks of one size wherever they are scored: their sums, added in this order, are the same to the bit."""
     return [
         Evaluate(
@@ -100,6 +104,8 @@ def evaluations(adapter: str, digest: str, split: str, first: int, last: int) ->
             start=start,
             stop=min(start + CHUNK, last),
             batch=SCORED_AT_ONCE,
+            prefix=prefix,
+            prefix_bytes=prefix_bytes,
         )
         for start in range(first, last, CHUNK)
     ]

@@ -106,7 +106,9 @@ def _batches(
 ) -> AbstractContextManager[Batches]:
     if not assignment.prefix:
         return nullcontext(Batches(data, trainee.device))
-    return prefixes.entered(trainee, assignment, adapter, data)
+    below, ranks = assignment.present[: assignment.prefix], assignment.ranks[: assignment.prefix]
+    sent = cut(Adapter(layers=adapter.layers, head={}), below, ranks)
+    return prefixes.entered(trainee, assignment.present, assignment.prefix, sent, data)
 
 
 def _learn(work: Work, beat: Callable[[int], None]) -> Outcome:

@@ -1,8 +1,8 @@
 """What a device's frozen lower layers make of its examples, kept in INT8 so that they run once for each.
 
     kept = Prefixes(most_bytes=256 << 20)
-    with kept.entered(trainee, assignment, adapter, data) as batches:   # a Batches whose `at` also lays the prefix's output ready
-        for batch in batches.take(...): ...                            # and the model begins above the prefix
+    with kept.entered(trainee, present, prefix, below, data) as batches:   # a Batches whose `at` also lays the prefix's output ready
+        for batch in batches.take(...): ...                               # and the model begins above the prefix
 
 Each example goes through the prefix alone, at its own length and without dropout, and is coded whether or not it will be found
 again: what a step reads depends on the example and on what lies below, never on its batch or on what was kept. So a process that
@@ -11,7 +11,7 @@ lost everything comes to the same bits. Entries are keyed by just these two; the
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from fedquad.learn.configure import only_layers
 from fedquad.learn.model import Trainee
 from fedquad.learn.tokens import Encoded
 from fedquad.rounds import adapters
-from fedquad.types import Adapter, Assignment, Ints
+from fedquad.types import Adapter, Ints, Lora
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +59,12 @@ class Prefixes:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
 
     @contextmanager
-    def entered(self, trainee: Trainee, assignment: Assignment, adapter: Adapter, data: Encoded) -> Iterator[Batches]:
-        """Let the configured model begin above the assignment's prefix."""
-        below = assignment.present[: assignment.prefix]
-        batches = _FromPrefix(self, trainee, below, _digest(trainee, assignment, adapter), data)
-        with only_layers(trainee, assignment.present[assignment.prefix :], first=batches.entrance):
+    def entered(
+        self, trainee: Trainee, present: Sequence[int], prefix: int, below: Adapter, data: Encoded
+    ) -> Iterator[Batches]:
+        """Let the configured model begin above the lowest `prefix` of the present layers, whose LoRA is `below`."""
+        batches = _FromPrefix(self, trainee, tuple(present[:prefix]), _digest(trainee, present[:prefix], below), data)
+        with only_layers(trainee, present[prefix:], first=batches.entrance):
             yield batches
 
     def find(self, key: str) -> Entry | None:
@@ -167,11 +168,15 @@ def _returns_tuple(layer: nn.Module) -> bool:
     return type(layer).__name__.startswith("Deberta")
 
 
-def _digest(trainee: Trainee, assignment: Assignment, adapter: Adapter) -> str:
-    """Of all that the prefix's output depends on beside the example."""
-    below = assignment.present[: assignment.prefix]
-    ranks = assignment.ranks[: assignment.prefix]
-    layers = adapters.cut(Adapter(layers=adapter.layers, head={}), below, ranks)
+def is_untouched(lora: Mapping[str, Lora]) -> bool:
+    """Whether a layer's LoRA changes nothing, as before its first training."""
+    return not any(pair.b.any() for pair in lora.values())
+
+
+def _digest(trainee: Trainee, below: Sequence[int], adapter: Adapter) -> str:
+    """Of all that the prefix's output depends on beside the example; what LoRA changes nothing is the same for all seeds."""
+    layers = {layer: adapter.layers[layer] for layer in below if not is_untouched(adapter.layers.get(layer, {}))}
+    ranks = [(layer, {pair.rank for pair in lora.values()}) for layer, lora in layers.items()]
     spec = trainee.spec
-    told = (trainee.layout.digest, below, ranks, spec.alpha, spec.rank, spec.precision, spec.attention)
-    return hashlib.sha256(f"{told}{adapters.digest(layers)}".encode()).hexdigest()
+    told = (trainee.layout.digest, tuple(below), ranks, spec.alpha, spec.rank, spec.precision, spec.attention)
+    return hashlib.sha256(f"{told}{adapters.digest(Adapter(layers=layers, head={}))}".encode()).hexdigest()

@@ -43,6 +43,7 @@ class Worker:
         self.splits: dict[str, tokens.Encoded] = {}
         self.shards: dict[str, dict[str, Ints]] = {}
         self.prefixes: Prefixes | None = None
+        self.scored: Prefixes | None = None
 
     def do(self, job: Job) -> Answer:
         """Carry out a job of any kind."""
@@ -122,10 +123,21 @@ class Worker:
 
     def evaluate(self, job: Evaluate) -> Answer:
         from fedquad.learn import evaluate
+        from fedquad.learn.prefix import Prefixes
 
-        return evaluate.evaluate(
-            self.loaded(), _adapter(job), self.splits[job.split], job.start, job.stop, job.batch
-        ).to_json()
+        if self.scored is None and job.prefix:
+            self.scored = Prefixes(job.prefix_bytes, is_coded=False)  # scores are those of the model as it is
+        counts = evaluate.evaluate(
+            self.loaded(),
+            _adapter(job),
+            self.splits[job.split],
+            job.start,
+            job.stop,
+            job.batch,
+            prefix=job.prefix,
+            prefixes=self.scored,
+        )
+        return counts.to_json()
 
     def loaded(self) -> "Trainee":
         """The model of the last `open`."""

@@ -84,9 +84,14 @@ def cap(world: World) -> int:
     return min(world.training.depth_cap or world.layers, world.layers)
 
 
+def untrained(training: TrainingSpec, layers: int) -> int:
+    """How many layers, from below, no device trains, if all prefixes end above them for ever; else 0."""
+    return layers - min(training.depth_cap or layers, layers) if training.prefix == "exact" else 0
+
+
 def _is_fixed(world: World) -> bool:
     """Whether all prefixes end at the same layer for ever."""
-    return world.training.prefix == "exact" and cap(world) < world.layers
+    return untrained(world.training, world.layers) > 0
 
 
 def placed(assignments: Sequence[Assignment], state: ServerState, world: World) -> tuple[Assignment, ...]:
