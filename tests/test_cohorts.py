@@ -31,9 +31,11 @@ def told(device: int, **other: Any) -> Assignment:
 
 def test_devices_of_any_depth_train_together_deepest_first_and_as_evenly_as_can_be() -> None:
     fleet_of_ten = [told(device, trained=TOP[device % 4]) for device in range(10)]
-    assert cohorts.compose(fleet_of_ten, 4) == ((3, 7, 2), (6, 1, 5), (9, 0, 4, 8))
+    assert cohorts.compose(fleet_of_ten, 4) == ((3, 7), (2, 6, 1), (5, 9), (0, 4, 8))
     assert cohorts.compose(fleet_of_ten, 16) == ((3, 7, 2, 6, 1, 5, 9, 0, 4, 8),)
+    assert cohorts.compose(fleet_of_ten, 5) == ((3, 7, 2, 6, 1), (5, 9, 0, 4, 8))
     assert cohorts.compose(fleet_of_ten[:2], 1) == ((1,), (0,))
+    assert cohorts.compose(fleet_of_ten[:3], 1) == ((2,), (1,), (0,))
     assert cohorts.compose(fleet_of_ten, 0) == ()
     assert cohorts.compose([], 4) == ()
 

@@ -32,7 +32,7 @@ def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def compose(assignments: Sequence[Assignment], most: int) -> tuple[tuple[int, ...], ...]:
-    """Cohorts of at most so many devices, as even as can be; whoever is in none trains as ever, as do all where `most` is 0.
+    """Cohorts of at most so many devices, as even as can be and even in number; whoever is in none trains as ever, as do all where `most` is 0.
 
     Devices of any depth train together, if what else they are told is the same.
     """
@@ -60,5 +60,7 @@ def _place(assignment: Assignment) -> tuple[int, int]:
 
 def _parts(group: Sequence[Assignment], most: int) -> list[tuple[int, ...]]:
     count = -(-len(group) // most)
+    if 1 < count < len(group):
+        count += count % 2  # an odd one out would leave half the processes idle at a round's end
     ends = [len(group) * at // count for at in range(count + 1)]
     return [tuple(a.device for a in group[begin:end]) for begin, end in pairwise(ends)]
