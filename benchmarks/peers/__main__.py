@@ -229,10 +229,12 @@ def row(setting: Setting, way: str, found: dict[str, list[dict[str, Any]]]) -> d
 def main() -> None:
     parser: argparse.ArgumentParser = arguments(__doc__)
     parser.add_argument("--only", choices=sorted({setting.name for setting in SETTINGS}), help="one setting")
+    parser.add_argument("--clients", type=int, help="of it, those with so many clients")
     given = parser.parse_args()
     if not (RIVALS / "torchrun").exists():
         raise SystemExit("the rivals are not installed; run: make peers")
-    found = [one for setting in SETTINGS if given.only in (None, setting.name) for one in rows(setting)]
+    chosen = [one for one in SETTINGS if given.only in (None, one.name) and given.clients in (None, one.clients)]
+    found = [row for setting in chosen for row in rows(setting)]
     record("peers", found, as_json=given.json, appends=True)
 
 
