@@ -24,7 +24,9 @@ def lines() -> Iterator[Line]:
     """Measure, rival, asked, measured."""
     for setting, clients, asked in (("mini", "10", ">= 2 x loop, 3 x Flower"), ("mini", "100", ">= 2 x loop, 3 x Flower"), ("mixed", "100", ">= 2 x loop")):  # fmt: skip
         yield from _trainings(setting, clients, asked, ("loop", "flower", "pfl", "alone", "cohorts"))
-    yield from _trainings("encoder", "10", ">= 1.0 x loop; bf16 1.7 x", ("loop", "cohorts", "cohorts bf16"))
+    yield from _trainings(
+        "encoder", "10", ">= 1.0 x loop; bf16 1.7 x", ("loop", "alone", "alone bf16", "cohorts", "cohorts bf16")
+    )
     for clients in ("100", "1000", "10000"):
         if row := last("peers", setting="growing", clients=clients):
             told = f"{row['ms_a_training']} ms, {row['memory_mb']} MB"

@@ -26,7 +26,6 @@ from fedquad.store.arm import ArmFolder, OpenArm
 from fedquad.store.campaign import campaign, home
 from fedquad.store.environment import environment
 from fedquad.store.files import digest_of
-from fedquad.store.processor import bf16_pays
 from fedquad.store.progress import Progress
 from fedquad.store.spool import Spool
 from fedquad.types import Ints, ModelLayout
@@ -97,7 +96,7 @@ async def prepare(session: Session) -> None:
     )
     opened = await pool.open(session.opening)
     session.layout = wire.from_json(ModelLayout, opened["layout"])
-    if gains_by_bf16(spec, opened["device"], session.layout.shape.hidden):
+    if opened.get("bf16_pays") and trains_here(spec):
         announce(
             "notice",
             message=f"{spec.model.name} would train faster here with model.precision=bf16; its bits are others",
@@ -117,10 +116,9 @@ async def prepare(session: Session) -> None:
     session.seeds = {seed: draw_seed(session, drawn, seed) for seed in spec.seeds}
 
 
-def gains_by_bf16(spec: CampaignSpec, device: str, width: int) -> bool:
-    """Whether simulated devices that train on this machine's CPU would be done sooner in bf16."""
-    trains_here = spec.fleet.engine == "local" and bool(set(spec.fleet.boards) - set(spec.fleet.pools))
-    return trains_here and device == "cpu" and spec.model.precision == "fp32" and bf16_pays(width)
+def trains_here(spec: CampaignSpec) -> bool:
+    """Whether there are simulated devices, which train on this machine."""
+    return spec.fleet.engine == "local" and bool(set(spec.fleet.boards) - set(spec.fleet.pools))
 
 
 def joining(session: Session) -> jobs.Join:

@@ -8,7 +8,7 @@
 A training is 8 steps of AdamW with LoRA of rank 8 on query and value, SDPA, dropout 0.1, on the embedded world's rows. `mini` has 12
 layers of width 64, batch 8 and 32 tokens; `encoder` 6 of 384 with random weights, batch 16 and 48 tokens; clients of `mixed` train 3,
 6, 9 or 12 layers. Two processes of one thread each, whatever the framework. FedQuad's row is a whole campaign, its rounds planned,
-checked, merged, scored, recorded and durable; `alone` is its default, `cohorts` has `training.cohort: 8`. The others train and average.
+checked, merged, scored, recorded and durable; `alone` is its default, `cohorts` has `training.cohort: 8`, `bf16` that precision too. The others train and average.
 
 Each turn runs every way in a process of its own, one after the other. Seconds are from one round's end to the next, the first round is
 left out; rates are of the median round of all turns, ratios of the medians of the same turn. Memory is the greatest sum of PSS
@@ -45,6 +45,7 @@ COMMANDS = {
     "pfl": [str(RIVALS / "torchrun"), "--nproc-per-node", "2", str(PEERS / "pfl_research.py")],
     "alone": OURS,
     "cohorts": OURS,
+    "alone bf16": OURS,
     "cohorts bf16": OURS,
 }
 RIVALS_ENV = {
@@ -76,7 +77,7 @@ class Setting:
             "fleet": {"boards": {"jetson-tx2": self.clients}},
             "training": {
                 "steps": self.steps, "batch": self.batch, "padding": "max", "learning_rate": 3e-3, "update_bound": 0,
-                "cohort": 1 if way == "alone" else 8,
+                "cohort": 1 if way.startswith("alone") else 8,
             },
             "arms": [{"method": method, "label": "ours"}],
             "rounds": self.rounds,
@@ -88,7 +89,9 @@ SETTINGS = (
     Setting("mini", 10, 6, ALL),
     Setting("mini", 100, 3, ALL),
     Setting("mixed", 100, 3, ("loop", "cohorts"), depths=(3, 6, 9, 12)),
-    Setting("encoder", 10, 3, ("loop", "cohorts", "cohorts bf16"), (6,), "encoder", 16, 48, turns=2),
+    Setting(
+        "encoder", 10, 3, ("loop", "alone", "alone bf16", "cohorts", "cohorts bf16"), (6,), "encoder", 16, 48, turns=2
+    ),
     Setting("growing", 100, 6, ("cohorts",), steps=1, turns=1),
     Setting("growing", 1_000, 4, ("cohorts",), steps=1, turns=1),
     Setting("growing", 10_000, 2, ("cohorts",), steps=1, turns=1),

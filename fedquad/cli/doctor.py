@@ -16,8 +16,10 @@ ANSWER_SECONDS = 60  # a cold import of torch on a loaded machine
 FASTAPI_BROKEN = (0, 151)  # from here on it refuses what Prefect 3.8's client sends; pip check is clean
 TORCH = """
 import json, torch
+from fedquad.learn import half
 gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
-print(json.dumps({"gpu": gpu, "cuda": torch.version.cuda or ""}))
+width = 0 if gpu or not half.bf16_pays(half.LEAST_WIDTH) else half.LEAST_WIDTH
+print(json.dumps({"gpu": gpu, "cuda": torch.version.cuda or "", "bf16_from": width}))
 """
 
 
@@ -80,17 +82,13 @@ def _torch() -> Finding:
         return Finding(name="torch", state="ok", found=f"{version} with {gpu}")
     built = json.loads(answer)["cuda"]
     why = f"built for CUDA {built}, but no NVIDIA GPU answers" if built else "a build without CUDA"
-    return Finding(name="torch", state="ok", found=f"{version} on the CPU ({why}){_of_bf16()}")
-
-
-def _of_bf16() -> str:
-    from fedquad.store.processor import LEAST_WIDTH, multiplies_bf16
-
-    if not multiplies_bf16():
-        return ""
-    return (
-        f"; it multiplies bf16, so that models of width {LEAST_WIDTH} and more train faster with model.precision=bf16"
+    return Finding(
+        name="torch", state="ok", found=f"{version} on the CPU ({why}){_of_bf16(json.loads(answer)['bf16_from'])}"
     )
+
+
+def _of_bf16(width: int) -> str:
+    return f"; models of width {width} and more train faster here with model.precision=bf16" if width else ""
 
 
 def _transformers() -> Finding:

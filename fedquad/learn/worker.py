@@ -70,12 +70,14 @@ class Worker:
     def open(self, job: Open) -> Answer:
         import torch
 
-        from fedquad.learn import model
+        from fedquad.learn import half, model
 
         torch.set_num_threads(job.threads)
         self.trainee = model.load(job.model, job.labels, job.greatest_rank, job.objective)
         self.splits = {name: tokens.read(Path(path)) for name, path in job.splits.items()}
-        return {"layout": asdict(self.trainee.layout), "device": self.trainee.device.type}
+        layout, device = self.trainee.layout, self.trainee.device.type
+        pays = device == "cpu" and job.model.precision == "fp32" and half.bf16_pays(layout.shape.hidden)
+        return {"layout": asdict(layout), "device": device, "bf16_pays": pays}
 
     def train(self, job: Train, beat: Callable[[int], None] = lambda step: None) -> Answer:
         """Carry out an assignment, leave its delta in `out`; `beat` is told of every step."""
