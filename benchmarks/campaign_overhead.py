@@ -33,10 +33,12 @@ run(campaign_spec("quickstart"), sys.argv[1], listener=listen)
 """
 
 
-def measure(start: str, home: Path, api: str | None) -> dict[str, Any]:
+def measure(start: str, home: Path, server: TemporaryServer | None = None) -> dict[str, Any]:
     """Run the quickstart campaign and read its events."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FEDQUAD_"))}
-    env |= {"FEDQUAD_HOME": str(home), "OMP_NUM_THREADS": "1"} | ({"PREFECT_API_URL": api} if api else {})
+    env |= {"FEDQUAD_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    if server is not None:
+        env |= {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.password}
     began = time.time()
     answer = subprocess.run(
         [sys.executable, "-c", CAMPAIGN, start.replace(" ", "-")],
@@ -63,13 +65,13 @@ def measure(start: str, home: Path, api: str | None) -> dict[str, Any]:
 def measured() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        rows = [measure("nothing running", home, None)]
+        rows = [measure("nothing running", home)]
         os.environ.update({**QUIET, "PREFECT_HOME": str(home / "prefect")})
         server = TemporaryServer()
         server.start()
         try:
             server.wait()
-            rows.append(measure("server running", home, server.url))
+            rows.append(measure("server running", home, server))
         finally:
             server.stop()
     return rows
