@@ -55,7 +55,12 @@ def _trainings(setting: str, clients: str, asked: str, ways: tuple[str, ...]) ->
                 told += f": {row['times_the_loop']} x loop" + (
                     f", {row['times_flower']} x Flower" if row["times_flower"] else ""
                 )
-                yield f"{setting}, {clients} clients: {way}", "loop, Flower", asked, told
+                yield (
+                    f"{setting}, {clients} clients: {way}",
+                    "loop, Flower" if row["times_flower"] else "loop",
+                    asked,
+                    told,
+                )
             else:
                 yield f"{setting}, {clients} clients: {way}", "", "", told
 
