@@ -41,7 +41,16 @@ JOBS: list[jobs.Job] = [
         round=2,
         out="/spool/device-0003.safetensors",
     ),
-    jobs.Evaluate(adapter="/spool/sent.safetensors", digest="1f3a", split="test", start=0, stop=64, batch=16),
+    jobs.Evaluate(
+        adapter="/spool/sent.safetensors",
+        digest="1f3a",
+        split="test",
+        start=0,
+        stop=64,
+        batch=16,
+        prefix=8,
+        prefix_bytes=99,
+    ),
     jobs.Join(
         model=ModelSpec(),
         data=DataSpec(partition="local", text_columns=("text",), label_column="stars"),

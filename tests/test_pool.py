@@ -63,7 +63,9 @@ class Office:
     async def score(self, rows: int, deadline_seconds: float | None = None) -> int:
         """Score so many rows; returns how many the answer is about."""
         path = str(self.folder / "sent.safetensors")
-        job = Evaluate(adapter=path, digest=self.digest, split="test", start=0, stop=rows, batch=16)
+        job = Evaluate(
+            adapter=path, digest=self.digest, split="test", start=0, stop=rows, batch=16, prefix=0, prefix_bytes=0
+        )
         answer = await self.pool.do(job, deadline_seconds)
         return sum(map(sum, answer["confusion"]))
 

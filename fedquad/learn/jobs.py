@@ -1,6 +1,6 @@
 """What a training process can be asked to do, as records; on the wire a job is one JSON object whose `op` names its record.
 
-    to_json(Evaluate(adapter="sent-1f3a.safetensors", digest="1f3a...", split="test", start=0, stop=256, batch=64))
+    to_json(Evaluate(adapter="sent-1f3a.safetensors", digest="1f3a...", split="test", start=0, stop=256, batch=64, prefix=0, prefix_bytes=0))
     {"op": "evaluate", "adapter": "sent-1f3a.safetensors", "digest": "1f3a...", "split": "test", ...}
 
 Jobs name files by path and what is in them by digest; importing this costs no torch.
@@ -83,8 +83,8 @@ class Evaluate:
     start: int
     stop: int
     batch: int
-    prefix: int = 0  # layers, from below, whose output for an example is kept as long as nobody trains them
-    prefix_bytes: int = 0
+    prefix: int  # layers, from below, whose output for an example is kept as long as nobody trains them
+    prefix_bytes: int
 
     @property
     def work(self) -> int:
