@@ -240,7 +240,8 @@ def without_prefix(setting: Setting, arms: Arms, rows: Sequence[dict[str, str]])
         return
     goals = targets(plain, others)
     ours, times = seconds_to(arms, goals)[OURS], seconds_to(others, goals)
-    best = fastest(times)
+    if not (best := fastest(times)):
+        return
     shared = {seed: ours[seed] for seed in times[best] if seed in ours}
     if found := speed_up(shared, {seed: times[best][seed] for seed in shared}):
         mean, low, high = found

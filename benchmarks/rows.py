@@ -45,9 +45,7 @@ def record(
     more = provenance(device)
     every = [*(kept(name) if appends else []), *({**row, **more} for row in rows)]
     with open(HERE / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, list(dict.fromkeys(key for row in [*rows, more] for key in row)), lineterminator="\n"
-        )
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in every for key in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(every)
     for row in rows if len(rows) <= READABLE else []:
