@@ -196,7 +196,14 @@ class TrainingSpec:
         "With a prefix: the greatest depth any method may train; empty means all layers.", None
     )
     prefix_rounds: int = about("Rounds for which a stale prefix is kept before it is computed again.", 5)
+    prefix_drift: float = about(
+        "A stale prefix is computed again, too, once a probe batch shows it so far off, as a share of its size; 0: never probed.",
+        0.0,
+    )
     prefix_bytes: int = about("Bytes of kept prefixes a training process holds at most.", 1 << 28)
+    prefix_on_disk: bool = about(
+        "Keep prefixes in files, where a process that was lost finds them, not in memory.", False
+    )
     padding: Literal["max", "longest"] = about(
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
@@ -228,6 +235,12 @@ class TrainingSpec:
         require(1 <= self.most_steps <= 1000, "training.most_steps", self.most_steps, "it is 1 to 1000")
         require(
             1 <= self.prefix_rounds <= MOST_ROUNDS, "training.prefix_rounds", self.prefix_rounds, "it is 1 to 10000"
+        )
+        require(
+            self.prefix_drift >= 0 and (not self.prefix_drift or self.prefix == "stale"),
+            "training.prefix_drift",
+            self.prefix_drift,
+            "it is not negative and goes with training.prefix: stale",
         )
         require(self.prefix_bytes >= 0, "training.prefix_bytes", self.prefix_bytes, "it is not negative")
         require(
@@ -460,6 +473,12 @@ class CampaignSpec:
             "training.cohort",
             self.training.cohort,
             "real devices (fleet.pools) train each alone: it is 1",
+        )
+        require(
+            not self.training.prefix_drift or not self.fleet.pools or self.data.evaluation == "server",
+            "training.prefix_drift",
+            self.training.prefix_drift,
+            "its probe batch is of the server's validation split: data.evaluation is `server`",
         )
         require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
         require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")

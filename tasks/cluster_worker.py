@@ -55,7 +55,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.worker = Worker()
+        self.worker = self._worker()
         self.opening = ""  # digest of the job that loaded the model
         self.opened: Answer = {}  # what that answered
         self.kept: OrderedDict[str, int] = OrderedDict()  # bytes of each content, what was used last at the end
@@ -82,12 +82,15 @@ class Site:
 
     def _open(self, opening: str, exchange: Exchange, tell: Tell) -> None:
         """Load the model and the splits; where that fails, the next job tries again."""
-        self.worker, self.opening, self.opened = Worker(), "", {}  # the last campaign's model goes first
+        self.worker, self.opening, self.opened = self._worker(), "", {}  # the last campaign's model goes first
         job = json.loads(patient(partial(exchange.get, opening, MOST_CONTENT_BYTES)))
         self.opened = answer(self.worker, json.dumps(self._here(job, exchange)))
         if "ok" in self.opened:
             self.opening = opening
             tell({"event": "opened", "environment": environment(job["threads"])})
+
+    def _worker(self) -> Worker:
+        return Worker(self.folder / "prefixes")
 
     def _check_backbone(self, wanted: str) -> None:
         """Refuse to train on other weights than the campaign's."""

@@ -7,7 +7,7 @@ from fedquad.errors import SpecError
 from fedquad.learn.jobs import Job, Open
 from fedquad.learn.pool import Pool, cores
 from fedquad.spec import CampaignSpec
-from fedquad.store.campaign import CampaignFolder
+from fedquad.store.campaign import CampaignFolder, home
 
 Answer = dict[str, Any]
 
@@ -30,7 +30,7 @@ def engine_of(spec: CampaignSpec, folder: CampaignFolder) -> Engine:
     """The engine that a campaign asks for; it is not started yet."""
     threads = spec.training.threads
     if spec.fleet.engine == "local":
-        return Pool(cores(threads), threads)
+        return Pool(cores(threads), threads, home() / "cache" / "prefixes")
     from tasks.cluster import Cluster, exchange_of  # and with it what a worker needs
 
     address = spec.fleet.engine_address or os.environ.get("FEDQUAD_ENGINE_ADDRESS", "")

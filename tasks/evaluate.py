@@ -7,6 +7,7 @@ never changes a bit.
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import accumulate, pairwise
 from typing import Any, Protocol
@@ -15,21 +16,28 @@ import numpy as np
 
 from fedquad import discover
 from fedquad.errors import ServiceError
-from fedquad.learn.jobs import evaluations
+from fedquad.learn.jobs import SCORED_AT_ONCE, Drift, evaluations
 from fedquad.objective import Counts, Metric
-from fedquad.rounds import adapters
+from fedquad.rounds import adapters, prefix
 from fedquad.rounds.facts import Scores
 from fedquad.rounds.round import Outcome
 from tasks.engine import Engine
 from tasks.session import Arm
 
+Sent = tuple[str, str]  # an adapter's file and its digest
 Parts = dict[str, dict[int, Counts]]  # what was counted, by split and device; of a split that is the server's, under 0
 
 
 async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
-    """Scores of what the method hands out."""
-    path, digest = arm.spool.send(arm.strategy.view(outcome.state, arm.world))
-    return await arm.judge.score(path, digest)
+    """Scores of what the method hands out, and how far off the prefixes are that its devices keep, where that is asked."""
+    state = outcome.state
+    scoring = arm.judge.score(*arm.spool.send(arm.strategy.view(state, arm.world)))
+    former = prefix.anchored(state) if prefix.is_watched(state, arm.spec.training) else None
+    if former is None:
+        return await scoring
+    probing = arm.judge.drift(arm.spool.send(former), arm.spool.send(state.adapter), prefix.top(state))
+    scores, drift = await asyncio.gather(scoring, probing)
+    return replace(scores, prefix_drift=drift)
 
 
 async def evaluate_start(arm: Arm) -> None:
@@ -61,6 +69,20 @@ class PoolJudge:
     async def score(self, path: str, digest: str) -> Scores:
         """Scores of an adapter on both splits."""
         return self.judged(await self.counted(path, digest))
+
+    async def drift(self, former: Sent, adapter: Sent, layers: int) -> float:
+        """How far apart two adapters' models are above their lowest layers, on the first validation examples."""
+        (was, was_digest), (path, digest) = former, adapter
+        job = Drift(
+            former=was,
+            former_digest=was_digest,
+            adapter=path,
+            digest=digest,
+            split="validation",
+            rows=SCORED_AT_ONCE,
+            layers=layers,
+        )
+        return float((await self.pool.do(job))["drift"])
 
     async def counted(self, path: str, digest: str) -> Parts:
         """Counts on both splits."""
@@ -125,6 +147,7 @@ class FleetJudge:
     def __init__(self, here: PoolJudge, elsewhere: Counters) -> None:
         self.here = here
         self.elsewhere = elsewhere
+        self.drift = here.drift
 
     async def score(self, path: str, digest: str) -> Scores:
         """Scores of an adapter on what all devices hold back."""

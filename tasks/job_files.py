@@ -10,7 +10,7 @@ Whatever jobs.py holds passes through here as JSON: a new kind of job needs noth
 from collections.abc import Collection, Mapping
 from typing import Any
 
-SENT = ("adapter",)  # of one round
+SENT = ("adapter", "former")  # of one round
 KEPT = ("shards", "splits")  # of the whole campaign
 READ = (*SENT, *KEPT)
 WRITTEN = ("out",)

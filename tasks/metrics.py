@@ -8,6 +8,7 @@ from typing import Any
 
 NAMES = {
     "spread": "quality/spread",
+    "prefix_drift": "quality/prefix_drift",
     "loss": "quality/loss",
     "train_loss": "quality/train_loss",
     "validation_loss": "quality/validation_loss",

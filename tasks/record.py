@@ -1,8 +1,10 @@
 """Commit a finished round to disk and export its adapter."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fedquad.rounds.facts import RoundFacts, Scores, locked_depth, round_facts
+from fedquad.rounds.prefix import after_probe
 from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import Statuses
 from tasks.export import export
@@ -14,6 +16,7 @@ async def record(
     arm: Arm, plan: Plan, statuses: Statuses, outcome: Outcome, scores: Scores, walls: Mapping[str, float]
 ) -> RoundFacts:
     """Commit the round; what a kill after this point loses is derived again from the commit."""
+    outcome = replace(outcome, state=after_probe(outcome.state, scores.prefix_drift, arm.spec.training))
     facts = round_facts(plan, outcome, statuses, scores, walls, arm.told)
     document = facts.to_json()
     arm.folder.commit(outcome.state, document, arm.spec.keep_every)

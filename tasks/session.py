@@ -72,6 +72,8 @@ class Judge(Protocol):
 
     async def score(self, path: str, digest: str) -> Scores: ...
 
+    async def drift(self, former: tuple[str, str], adapter: tuple[str, str], layers: int) -> float: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Records:

@@ -61,6 +61,7 @@ JOBS: list[jobs.Job] = [
         backbone="2b3c",
     ),
 ]
+JOBS.append(jobs.Drift(former="f", former_digest="1", adapter="a", digest="2", split="validation", rows=8, layers=3))
 JOBS.append(jobs.Cohort(members=(JOBS[2], JOBS[2])))  # type: ignore[arg-type]
 
 
@@ -103,7 +104,7 @@ def test_what_cannot_be_done_is_an_answer() -> None:
     new = worker.Worker()
     assert worker.answer(new, "{")["error"].startswith("JSONDecodeError")
     assert "no field 'colour'" in worker.answer(new, json.dumps({**wired(JOBS[3]), "colour": 1}))["error"]
-    for job in (*JOBS[2:4], JOBS[5]):
+    for job in (*JOBS[2:4], *JOBS[5:]):
         found = worker.answer(new, json.dumps(wired(job)))
         assert found["kind"] == "DeviceError"
         assert "a job 'open' comes before" in found["error"]

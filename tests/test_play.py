@@ -1,5 +1,6 @@
 """A round is one function that needs no Prefect: a real campaign, trained for real, in this process."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -34,8 +35,8 @@ assert not {"prefect", "mlflow"} & set(sys.modules), "Prefect was imported"
 """
 
 
-def alone(folder: Path) -> dict[str, str]:
-    (folder / "tiny.yaml").write_text(TINY)
+def alone(folder: Path, campaign: str = TINY) -> dict[str, str]:
+    (folder / "tiny.yaml").write_text(campaign)
     done = subprocess.run(
         [sys.executable, "-c", ALONE], cwd=folder, env=environment(folder / "runs"), capture_output=True, text=True
     )
@@ -56,6 +57,20 @@ def test_a_campaign_is_played_without_prefect_and_its_folder_is_like_any_other(
     for arm in folder.arms():
         assert [r["round"] for r in arm.rounds()] == [1, 2, 3]
         assert (arm.path / "best" / "adapter_model.safetensors").exists()
+
+
+def test_a_prefix_is_probed_and_kept_in_files_or_in_memory_with_the_same_bits(tmp_path: Path) -> None:
+    found = {}
+    for kept, is_on_disk in (("memory", "false"), ("files", "true")):
+        (tmp_path / kept).mkdir()
+        training = f"steps: 10, batch: 4, prefix: stale, prefix_drift: 1e-9, prefix_on_disk: {is_on_disk}"
+        found[kept] = alone(tmp_path / kept, TINY.replace("steps: 2, batch: 4", training))
+    assert found["memory"] == found["files"]
+    assert [len(list((tmp_path / kept).glob("runs/cache/prefixes/*"))) > 0 for kept in found] == [False, True]
+    (lines,) = tmp_path.glob("files/runs/campaigns/alone/arms/fedlora-s0/rounds.jsonl")
+    rounds = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert rounds[0]["prefix_drift"] > 1e-9
+    assert not any(row.get("known") for facts in rounds for row in facts["assignments"])  # each round's is of its own
 
 
 ONCE = """

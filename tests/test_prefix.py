@@ -1,5 +1,6 @@
 """The frozen prefix: the same bits whatever was kept, the same values as without it up to the codes, priced by what is kept."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +13,16 @@ from tiny import KINDS, a_trainee, an_adapter, an_assignment, examples
 from fedquad.discover import strategy
 from fedquad.errors import SpecError
 from fedquad.learn.configure import configure
+from fedquad.learn.drift import drift
 from fedquad.learn.evaluate import evaluate
 from fedquad.learn.loop import train
 from fedquad.learn.prefix import Prefixes
+from fedquad.learn.prefix_files import PrefixFiles
 from fedquad.objective import Counts
 from fedquad.prices import cost
 from fedquad.rounds import acs, adapters, facts, prefix
 from fedquad.rounds.round import finish_round
-from fedquad.spec import TrainingSpec
+from fedquad.spec import CampaignSpec, DataSpec, FleetSpec, TrainingSpec
 from fedquad.types import Adapter, Assignment, Update
 
 STALE = TrainingSpec(prefix="stale", prefix_rounds=3, steps=3, batch=8)
@@ -166,6 +169,64 @@ def test_the_bytes_are_bounded_and_the_oldest_goes_first() -> None:
     assert kept.find("a")
 
 
+@pytest.mark.parametrize("is_coded", [True, False])
+def test_a_process_that_comes_later_finds_it_in_files(is_coded, tmp_path) -> None:
+    trainee, folder = a_trainee(tmp_path / "model"), tmp_path / "kept"
+    in_memory, first = (trained(trainee, upper(), Prefixes(1 << 20, is_coded)), PrefixFiles(folder, 1 << 20, is_coded))
+    cold = trained(trainee, upper(), first)
+    warm = trained(trainee, upper(), PrefixFiles(folder, 1 << 20, is_coded))
+    assert (cold.report.misses, warm.report.misses, warm.report.hits) == (20, 0, 40)
+    assert adapters.digest(cold.delta) == adapters.digest(warm.delta) == adapters.digest(in_memory.delta)
+
+
+def test_a_file_that_is_not_as_it_was_written_is_computed_again(tmp_path) -> None:
+    kept = PrefixFiles(tmp_path, 1 << 20)
+    for name in "abcd":
+        kept.keep(name, torch.ones(4, 32))
+    whole = (tmp_path / "a").read_bytes()
+    (tmp_path / "b").write_bytes(whole[:-1])
+    (tmp_path / "c").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (tmp_path / "d").write_bytes(b"")
+    assert [name for name in "abcd" if kept.find(name)] == ["a"]
+    assert torch.equal(kept.keep("b", torch.ones(4, 32)).codes, kept.find("b").codes)
+
+
+def test_files_are_bounded_and_the_oldest_goes_first(tmp_path) -> None:
+    kept = PrefixFiles(tmp_path, 1 << 20)
+    kept.keep("a", torch.ones(4, 32))
+    size = (tmp_path / "a").stat().st_size
+    kept = PrefixFiles(tmp_path, 3 * size)
+    for at, name in enumerate("bc"):
+        kept.keep(name, torch.ones(4, 32))
+        os.utime(tmp_path / name, (at + 1, at + 1))
+    assert kept.find("b")  # used last
+    kept.keep("d", torch.ones(4, 32))
+    assert [name for name in "abcd" if (tmp_path / name).exists()] == ["a", "b", "d"]
+    kept.keep("e", torch.ones(400, 32))
+    assert not (tmp_path / "e").exists()
+    PrefixFiles(tmp_path, size)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_what_is_kept_and_no_round(tmp_path) -> None:
+    (tmp_path / "kept").write_text("no folder")
+    kept = PrefixFiles(tmp_path / "kept", 1 << 20)
+    found = trained(a_trainee(tmp_path / "model"), upper(), kept)
+    assert (found.report.failure, found.report.hits, found.report.misses) == ("", 0, 40)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drift_is_how_far_apart_two_adapters_are_above_the_prefix(kind, tmp_path) -> None:
+    trainee, data = a_trainee(tmp_path, kind), examples().rows(np.arange(6))
+    former = an_adapter(trainee.layout)
+    above = replace(former, layers={**former.layers, 2: an_adapter(trainee.layout, seed=9).layers[2]})
+    below = replace(former, layers={**former.layers, 1: an_adapter(trainee.layout, seed=9).layers[1]})
+    assert drift(trainee, former, former, data, 2) == 0
+    assert drift(trainee, former, above, data, 2) == 0
+    assert 1e-3 < drift(trainee, former, below, data, 2) < 2
+    assert drift(trainee, former, above, data, 3) > 1e-3  # as for those that train the head alone
+
+
 def test_the_model_is_as_it_was_afterwards(tmp_path) -> None:
     trainee = a_trainee(tmp_path)
     before = trained(trainee, an_assignment(), None)
@@ -211,6 +272,25 @@ def test_a_whole_epoch_is_computed_once_a_stretch_and_then_found() -> None:
         shares.append({asked.known for asked in planned.assignments})
         state = outcome.state
     assert shares == [{0.0}, {1.0}, {1.0}, {0.0}, {1.0}]
+
+
+def test_a_probe_that_shows_too_much_drift_ends_a_stretch() -> None:
+    training = replace(STALE, steps=None, prefix_rounds=10, prefix_drift=0.1)
+    made, known = prefix.remembered(strategy("fedlora"), training), world_of(training)
+    state, shares, watched = begin(made, known), [], []
+    for drifted in (0.05, 0.2, None, 0.1, 0.11, 0.0):
+        planned, _, outcome = run(made, state, fleet(4, 4, 4), known)
+        shares.append({asked.known for asked in planned.assignments})
+        watched.append(prefix.is_watched(outcome.state, training))
+        assert prefix.top(outcome.state) == known.layers - 4
+        state = prefix.after_probe(outcome.state, drifted, training)
+    assert shares == [{0.0}, {1.0}, {0.0}, {1.0}, {1.0}, {0.0}]
+    assert all(watched)
+    assert not prefix.is_watched(state, replace(training, prefix_drift=0.0))
+    assert not prefix.is_watched(prefix.anew(state, state.round, training), training)
+    anchor = prefix.anchored(prefix.anew(state, state.round, training))
+    for layer, pairs in anchor.layers.items():
+        np.testing.assert_array_equal(next(iter(pairs.values())).a, next(iter(state.adapter.layers[layer].values())).a)
 
 
 def test_below_its_own_layers_a_device_is_sent_those_of_the_stretch() -> None:
@@ -286,9 +366,16 @@ def test_without_a_prefix_nothing_is_wrapped() -> None:
 
 
 def test_its_settings_are_checked() -> None:
-    for wrong in ({"depth_cap": 3}, {"prefix": "exact", "depth_cap": 0}, {"prefix": "stale", "prefix_rounds": 0}):
-        with pytest.raises(SpecError, match=r"training\.(depth_cap|prefix_rounds)"):
+    for wrong in ({"depth_cap": 3}, {"prefix": "exact", "depth_cap": 0}, {"prefix": "stale", "prefix_rounds": 0},
+                  {"prefix": "exact", "prefix_drift": 0.1}, {"prefix": "stale", "prefix_drift": -1.0}):  # fmt: skip
+        with pytest.raises(SpecError, match=r"training\.(depth_cap|prefix_rounds|prefix_drift)"):
             TrainingSpec(**wrong)
+    with pytest.raises(SpecError, match=r"training\.prefix_drift.*data.evaluation is `server`"):
+        CampaignSpec(
+            training=TrainingSpec(prefix="stale", prefix_drift=0.1),
+            data=DataSpec(partition="local", evaluation="devices", text_columns=("text",), label_column="label"),
+            fleet=FleetSpec(boards={"jetson-tx2": 1}, pools={"jetson-tx2": "tx2"}),
+        )
 
 
 def test_resumed_states_hold_what_is_kept() -> None:

@@ -92,6 +92,23 @@ class Evaluate:
         return self.stop - self.start
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Say how far apart two adapters' models are above their lowest `layers`, on the first rows of a split."""
+
+    former: str
+    former_digest: str
+    adapter: str
+    digest: str
+    split: str
+    rows: int
+    layers: int
+
+    @property
+    def work(self) -> int:
+        return 2 * self.rows
+
+
 def evaluations(
     adapter: str, digest: str, split: str, first: int, last: int, prefix: int = 0, prefix_bytes: int = 0
 ) -> list[Evaluate]:
@@ -124,9 +141,10 @@ class Join:
     backbone: str  # digest of the weights that the campaign trains on
 
 
-Job: TypeAlias = Prepare | Open | Train | Cohort | Evaluate | Join
-J = TypeVar("J", Prepare, Open, Train, Cohort, Evaluate, Join)
-OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in (Prepare, Open, Train, Evaluate, Join, Cohort)}
+Job: TypeAlias = Prepare | Open | Train | Cohort | Evaluate | Drift | Join
+J = TypeVar("J", Prepare, Open, Train, Cohort, Evaluate, Drift, Join)
+KINDS: tuple[type[Job], ...] = (Prepare, Open, Train, Evaluate, Join, Cohort, Drift)
+OPS: dict[str, type[Job]] = {kind.__name__.lower(): kind for kind in KINDS}
 
 
 def to_json(job: Job) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from fedquad import errors
@@ -87,9 +88,10 @@ class Member:
 class Pool:
     """Training processes that share a queue of jobs."""
 
-    def __init__(self, size: int, threads: int) -> None:
+    def __init__(self, size: int, threads: int, prefix_folder: Path | None = None) -> None:
         self.size = size
         self.threads = threads
+        self.prefix_folder = prefix_folder
         self.busy_seconds = 0.0  # in which at least one process worked on a job
         self._working = 0
         self._since = 0.0
@@ -186,7 +188,7 @@ class Pool:
         threads = str(self.threads)
         known = {key: value for key, value in os.environ.items() if key not in SECRETS}
         parent = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fedquad.learn.worker", *(str(end.fileno()) for end in theirs),
+            sys.executable, "-m", "fedquad.learn.worker", str(self.prefix_folder or ""), *(str(end.fileno()) for end in theirs),
             pass_fds=[end.fileno() for end in theirs],
             stdin=asyncio.subprocess.PIPE,  # nothing is written: its end tells that this process has ended
             env={**known, **QUIET, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},

@@ -48,7 +48,7 @@ class Entry:
 
 
 class Prefixes:
-    """Entries of any devices and models, bounded in bytes."""
+    """Entries of any devices and models, bounded in bytes; these in memory, others in files (prefix_files.py)."""
 
     def __init__(self, most_bytes: int, is_coded: bool = True) -> None:
         self.most_bytes = most_bytes
@@ -80,12 +80,15 @@ class Prefixes:
             from fedquad_kernels.int8_block import block_quantize
 
             entry = Entry(*block_quantize(x_TH))
+        self._hold(key, entry)
+        return entry
+
+    def _hold(self, key: str, entry: Entry) -> None:
         if entry.bytes <= self.most_bytes:
             self._entries[key] = entry
             self.bytes += entry.bytes
         while self.bytes > self.most_bytes:
             self.bytes -= self._entries.popitem(last=False)[1].bytes
-        return entry
 
 
 class _FromPrefix(Batches):
@@ -112,21 +115,21 @@ class _FromPrefix(Batches):
         for name in sorted(inputs):
             sha.update(inputs[name].cpu().numpy().tobytes())
         key = sha.hexdigest()
-        entry = self.kept.find(key) or self.kept.keep(key, self._compute(inputs))
+        entry = self.kept.find(key) or self.kept.keep(key, above(self.trainee, self.below, inputs)[0].contiguous())
         return entry.values(self.trainee.dtype)
 
-    def _compute(self, inputs: Batch) -> torch.Tensor:
-        """One example through the prefix."""
-        *others, last = self.below
-        watched = _Exit(self.trainee.layers[last])
-        was_training = self.trainee.model.training
-        self.trainee.model.eval()
-        try:
-            with torch.no_grad(), only_layers(self.trainee, others, last=watched):
-                self.trainee.model.base_model(**inputs)  # type: ignore[operator]
-        finally:
-            self.trainee.model.train(was_training)
-        return watched.x_BTH[0].contiguous()
+
+def above(trainee: Trainee, below: Sequence[int], inputs: Batch) -> torch.Tensor:
+    """What these layers, the lowest of the model, make of a batch without dropout."""
+    *others, last = below
+    watched, was_training = _Exit(trainee.layers[last]), trainee.model.training
+    trainee.model.eval()
+    try:
+        with torch.no_grad(), only_layers(trainee, others, last=watched):
+            trainee.model.base_model(**inputs)  # type: ignore[operator]
+    finally:
+        trainee.model.train(was_training)
+    return watched.x_BTH
 
 
 class _Layer(nn.Module):

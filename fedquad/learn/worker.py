@@ -24,8 +24,9 @@ from safetensors.numpy import load_file, save
 from fedquad import wire
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs, local, tokens
-from fedquad.learn.jobs import Cohort, Evaluate, Job, Join, Open, Prepare, Train
+from fedquad.learn.jobs import Cohort, Drift, Evaluate, Job, Join, Open, Prepare, Train
 from fedquad.rounds import adapters
+from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Ints, Update
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ Answer = dict[str, Any]
 
 
 class Worker:
-    """What stays in memory between jobs: one model, its data splits, the shards of each seed."""
+    """What stays in memory between jobs: one model, its data splits, the shards of each seed; prefixes, or these in a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix_folder: Path | None = None) -> None:
+        self.prefix_folder = prefix_folder
         self.trainee: Trainee | None = None
         self.splits: dict[str, tokens.Encoded] = {}
         self.shards: dict[str, dict[str, Ints]] = {}
@@ -58,6 +60,8 @@ class Worker:
                 return self.cohort(job)
             case Evaluate():
                 return self.evaluate(job)
+            case Drift():
+                return self.drift(job)
             case Join():
                 raise DeviceError("a device joins a campaign through its resident trainer (fedquad/onboard/trainer.py)")
 
@@ -82,10 +86,8 @@ class Worker:
     def train(self, job: Train, beat: Callable[[int], None] = lambda step: None) -> Answer:
         """Carry out an assignment, leave its delta in `out`; `beat` is told of every step."""
         from fedquad.learn import loop
-        from fedquad.learn.prefix import Prefixes
 
-        if self.prefixes is None:
-            self.prefixes = Prefixes(job.training.prefix_bytes)
+        self.prefixes = self.prefixes or self._prefixes(job.training)
         update = loop.train(
             self.loaded(),
             job.assignment,
@@ -141,11 +143,27 @@ class Worker:
         )
         return counts.to_json()
 
+    def drift(self, job: Drift) -> Answer:
+        from fedquad.learn.drift import drift
+
+        trainee, split = self.loaded(), self.splits[job.split]
+        former, adapter = _read(job.former, job.former_digest), _read(job.adapter, job.digest)
+        probe = split.rows(np.arange(min(job.rows, len(split))))
+        return {"drift": drift(trainee, former, adapter, probe, job.layers)}
+
     def loaded(self) -> "Trainee":
         """The model of the last `open`."""
         if self.trainee is None:
             raise DeviceError("no model is loaded here; a job 'open' comes before any other")
         return self.trainee
+
+    def _prefixes(self, training: TrainingSpec) -> "Prefixes":
+        from fedquad.learn.prefix import Prefixes
+        from fedquad.learn.prefix_files import PrefixFiles
+
+        if self.prefix_folder and training.prefix != "none" and training.prefix_on_disk:
+            return PrefixFiles(self.prefix_folder, training.prefix_bytes)
+        return Prefixes(training.prefix_bytes)
 
     def _data(self, job: Train) -> tokens.Encoded:
         return self.splits["train"].rows(self._shard(job.shards, job.assignment.device))
@@ -164,9 +182,13 @@ def _answered(update: Update, out: str) -> Answer:
 
 
 def _adapter(job: Train | Evaluate) -> Adapter:
-    adapter = adapters.unflatten(load_file(job.adapter))
-    if (found := adapters.digest(adapter)) != job.digest:
-        raise DeviceError(f"{job.adapter} has digest {found[:12]}, but {job.digest[:12]} was announced")
+    return _read(job.adapter, job.digest)
+
+
+def _read(path: str, digest: str) -> Adapter:
+    adapter = adapters.unflatten(load_file(path))
+    if (found := adapters.digest(adapter)) != digest:
+        raise DeviceError(f"{path} has digest {found[:12]}, but {digest[:12]} was announced")
     return adapter
 
 
@@ -194,24 +216,25 @@ def answer(worker: Worker, line: str) -> Answer:
         return {"error": f"{type(error).__name__}: {error}", "kind": ""}
 
 
-def serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket, prefix_folder: Path | None) -> None:
     """Answer jobs until the other end is closed. The first line says which process this is."""
     lines, answers = channel.makefile("r", encoding="utf-8"), channel.makefile("w", encoding="utf-8")
-    worker = Worker()
+    worker = Worker(prefix_folder)
     print(json.dumps({"pid": os.getpid()}), file=answers, flush=True)
     for line in lines:
         print(json.dumps(answer(worker, line)), file=answers, flush=True)
 
 
 def main() -> None:
-    """Fork a training process for each channel named on the command line, after the imports that all of them need.
+    """Fork a training process for each channel named on the command line, after a folder for prefixes, once what all need is imported.
 
     Importing torch and transformers takes 5 s of CPU; forked, they are paid once and share their memory. Nothing has run on
     torch's threads by then, which is what makes a fork safe.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})  # who started us may have blocked them
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    channels = [socket.socket(fileno=int(number)) for number in sys.argv[1:]]
+    prefix_folder = Path(sys.argv[1]) if sys.argv[1] else None
+    channels = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
     from fedquad.learn import evaluate, loop, model  # noqa: F401
 
     for channel in channels:
@@ -219,7 +242,7 @@ def main() -> None:
             for other in channels:
                 if other is not channel:
                     other.close()
-            serve(channel)
+            serve(channel, prefix_folder)
             os._exit(0)
     for channel in channels:
         channel.close()

@@ -55,7 +55,7 @@ class Trainer:
         self.folder = folder
         self.data = own_data.folder_of(data, folder)
         self.model = model  # a folder on the board, in place of the campaign's name for it
-        self.worker = Worker()
+        self.worker = Worker(folder.cache / "prefixes")
         objective = discover.objective(own_data.objective_of(data, objective)).name
         self.opened = ""
         self.examples = 0

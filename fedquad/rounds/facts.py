@@ -17,6 +17,12 @@ from fedquad.rounds.round import Outcome, Plan
 from fedquad.types import ServerState, Statuses
 
 SCHEMA = 2
+SCORED = (
+    "score",
+    "loss",
+    "validation_score",
+    "validation_loss",
+)  # of every round; the other figures where they are asked for
 LOCKED_ROUNDS = 5  # of one depth for all, after which a method that adapts depth is said not to
 ROUND_FIGURES = (
     "round", "score", "loss", "round_seconds", "elapsed_seconds", "mean_wait_seconds", "upload_bytes", "download_bytes",
@@ -33,6 +39,7 @@ class Scores:
     validation_score: float
     validation_loss: float | None
     spread: float | None = None  # of the devices' scores about their mean, where devices score
+    prefix_drift: float | None = None  # how far off what devices keep is, where that is asked
     metrics: Mapping[str, float] = field(default_factory=dict)  # by name, that one among them
     validation_metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -76,14 +83,14 @@ class RoundFacts:
     wall_round_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """A flat line; each metric goes by its name, and `spread` is in it where devices score."""
+        """A flat line; each metric goes by its name, and what is not always looked at is in it where it was."""
         line = {one.name: getattr(self, one.name) for one in fields(self)}  # asdict would copy every assignment
         line.pop("scores")
         known = {"round": line.pop("round"), "attempt": line.pop("attempt")}
         known |= {
             key: value
             for key, value in asdict(self.scores).items()
-            if key not in ("metrics", "validation_metrics") and (key, value) != ("spread", None)
+            if key not in ("metrics", "validation_metrics") and (key in SCORED or value is not None)
         }
         return known | self.scores.named() | line
 

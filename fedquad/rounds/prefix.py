@@ -4,7 +4,8 @@ A device that trains the top d layers runs the others only to compute what its l
 for how long that stays true:
 
     exact    while nothing below can have changed: within a round; with a `training.depth_cap` D, below which nobody trains, for ever
-    stale    for `training.prefix_rounds` rounds K: meanwhile the layers below a device's own are sent as they were at the first of them
+    stale    for `training.prefix_rounds` rounds K, or until a probe batch shows that what is kept has drifted further off than
+             `training.prefix_drift`: meanwhile the layers below a device's own are sent as they were at the first of these rounds
 
 A method that leaves layers out of some device's model trains from the bottom up: no cap holds for it, and `exact` with a cap steps
 aside in such a round. So what a device keeps is exact in both, keyed by the example and what lies below; a `stale` campaign sends old layers, not old
@@ -28,7 +29,9 @@ from fedquad.types import Adapter, Assignment, Floats, Ints, Memo, Report, Serve
 OWN = "prefix."  # names in the memo that are not the method's
 ANCHOR = f"{OWN}anchor."
 MOST_ROUNDS_AHEAD = 50  # that ACS looks
-NOW, KEPT, BELOW, SINCE = (f"{OWN}{name}" for name in ("now", "kept", "below", "since"))
+# The round at which what is kept began to be right, as of the last round and of the next one; how high a prefix reached in the last;
+# then a row a device: examples kept, below which layers, and since which round.
+NOW, NEXT, TOP, KEPT, BELOW, SINCE = (f"{OWN}{name}" for name in ("now", "next", "top", "kept", "below", "since"))
 
 
 def remembered(strategy: Strategy, training: TrainingSpec) -> Strategy:
@@ -38,18 +41,24 @@ def remembered(strategy: Strategy, training: TrainingSpec) -> Strategy:
 
     def init(master: Adapter, world: World) -> Memo:
         nobody = np.zeros(len(world.examples))
-        memo = {**strategy.init(master, world), NOW: 0.0, KEPT: nobody, BELOW: nobody, SINCE: nobody - 1}
+        memo = {
+            **strategy.init(master, world),
+            NOW: 0.0,
+            NEXT: 1.0,
+            TOP: 0.0,
+            KEPT: nobody,
+            BELOW: nobody,
+            SINCE: nobody,
+        }
         return {**memo, **_anchor(master, training)}
 
     def plan(state: ServerState, statuses: Statuses, world: World, rng: np.random.Generator) -> tuple[Assignment, ...]:
         return placed(strategy.plan(state, statuses, world, rng), state, world)
 
     def send(state: ServerState, assignment: Assignment, world: World) -> Adapter:
-        fresh = strategy.send(state, assignment, world)
-        anchor = {name.removeprefix(ANCHOR): value for name, value in state.memo.items() if name.startswith(ANCHOR)}
-        if not assignment.prefix or not anchor:
+        fresh, former = strategy.send(state, assignment, world), anchored(state)
+        if not assignment.prefix or former is None:
             return fresh
-        former = replace(state.adapter, layers=adapters.unflatten(anchor).layers)  # type: ignore[arg-type]
         old = strategy.send(replace(state, adapter=former), assignment, world)
         below = set(assignment.present[: assignment.prefix])
         return replace(
@@ -57,11 +66,10 @@ def remembered(strategy: Strategy, training: TrainingSpec) -> Strategy:
         )
 
     def combine(state: ServerState, answers: Answers, world: World) -> ServerState:
-        merged, number = strategy.merge(state, answers, world), state.round + 1
+        merged, now = strategy.merge(state, answers, world), float(state.memo[NEXT])
         own = {name: value for name, value in state.memo.items() if name.startswith(OWN)}
-        memo = {**merged.memo, **own, NOW: float(epoch(number, world))}
-        is_last = epoch(number + 1, world) > epoch(number, world)
-        return replace(merged, memo={**memo, **_anchor(merged.adapter, training)} if is_last else memo)
+        ahead = replace(merged, memo={**merged.memo, **own, NOW: now, TOP: 0.0})
+        return anew(ahead, state.round + 1, training) if _is_over(now, state.round + 1, world) else ahead
 
     def note(memo: Memo, assignment: Assignment, report: Report) -> Memo:
         noted = strategy.note(memo, assignment, report)
@@ -71,12 +79,37 @@ def remembered(strategy: Strategy, training: TrainingSpec) -> Strategy:
     return replace(strategy, init=init, plan=plan, send=send, combine=combine, note=note)
 
 
-def epoch(round: int, world: World) -> int:
-    """Which stretch of rounds, from 0, this one belongs to: within it, what is kept stays right."""
-    training = world.training
-    if training.prefix == "stale":
-        return (round - 1) // training.prefix_rounds
-    return 0 if _is_fixed(world) else round - 1
+def _is_over(began: float, round: int, world: World) -> bool:
+    """Whether what was right since a round is no longer so after this one."""
+    if world.training.prefix == "stale":
+        return round - began + 1 >= world.training.prefix_rounds
+    return not _is_fixed(world)
+
+
+def anew(state: ServerState, round: int, training: TrainingSpec) -> ServerState:
+    """The state after a round with which what was kept until then is over."""
+    return replace(state, memo={**state.memo, NEXT: round + 1.0, **_anchor(state.adapter, training)})
+
+
+def is_watched(state: ServerState, training: TrainingSpec) -> bool:
+    """Whether a probe has to say how far off what devices keep is: there is a bound, and what they keep is for the next round too."""
+    return bool(training.prefix_drift and state.memo[TOP] > 0 and state.memo[NEXT] == state.memo[NOW])
+
+
+def after_probe(state: ServerState, drift: float | None, training: TrainingSpec) -> ServerState:
+    """The state once a probe has said how far off what devices keep is."""
+    return state if drift is None or drift <= training.prefix_drift else anew(state, state.round, training)
+
+
+def top(state: ServerState) -> int:
+    """The highest layer that the last round's prefixes went through, counted from below."""
+    return int(state.memo[TOP])
+
+
+def anchored(state: ServerState) -> Adapter | None:
+    """The adapter whose lower layers a `stale` campaign sends below a device's own, with today's head."""
+    anchor = {name.removeprefix(ANCHOR): value for name, value in state.memo.items() if name.startswith(ANCHOR)}
+    return replace(state.adapter, layers=adapters.unflatten(anchor).layers) if anchor else None  # type: ignore[arg-type]
 
 
 def cap(world: World) -> int:
@@ -129,12 +162,11 @@ class Kept:
 
 
 def kept(state: ServerState, world: World) -> Kept:
-    number = state.round + 1
-    now, training = epoch(number, world), world.training
+    number, now, training = state.round + 1, float(state.memo[NEXT]), world.training
     examples = np.where(np.asarray(state.memo[SINCE]) == now, state.memo[KEPT], 0.0)
     left = world.rounds - number + 1
     if training.prefix == "stale":
-        left = min(left, training.prefix_rounds - (number - 1) % training.prefix_rounds)
+        left = min(left, int(now) + training.prefix_rounds - number)
     elif not _is_fixed(world):
         left = 1
     return Kept(examples=examples, below=np.asarray(state.memo[BELOW]), rounds_left=left)
@@ -196,7 +228,8 @@ def _noted(memo: Memo, one: Assignment, examples: int, batch: int) -> Memo:
     there = np.where((since[row] == now) & (belows[row] == below), counts[row], 0.0)
     counts[row] = known(there, np.array([one.steps]), np.array([examples]), batch)[1]
     belows[row], since[row] = below, now
-    return {**memo, KEPT: counts, BELOW: belows, SINCE: since}
+    highest = max(float(memo[TOP]), one.present[one.prefix - 1] + 1.0)
+    return {**memo, TOP: highest, KEPT: counts, BELOW: belows, SINCE: since}
 
 
 def _anchor(adapter: Adapter, training: TrainingSpec) -> Memo:
