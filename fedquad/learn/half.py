@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 ROWS, TURNS = 256, 3
-LEAST_WIDTH = 256  # of a layer: below, what lies between its products takes longer in bf16
+LEAST_WIDTH = 128  # of a layer: below, what lies between its products takes longer in bf16
 ENOUGH = 1.2  # times as fast, of products alone
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from fedquad.errors import DeviceError
+from fedquad.learn import attention  # noqa: F401  # takes the place of transformers' sdpa
 from fedquad.learn.layers import find_layers
 from fedquad.learn.practice import Practice, practice_of
 from fedquad.learn.seeding import apart
