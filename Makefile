@@ -62,7 +62,7 @@ peers: .peers/.installed
 	touch $@
 
 # Every other script that writes rows; the long ones are run by name.
-LONG := first paced paper mutation soak kills long_campaign peers former where large_fleet
+LONG := first acs_tries paced paper mutation soak kills long_campaign peers former where large_fleet
 NO_ROWS := __init__ rows campaigns activation_models damage_kinds damage_commands mlflow_pictures fleet_pictures speed utilisation
 measure: setup
 	for script in $(filter-out $(LONG) $(NO_ROWS),$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
