@@ -139,7 +139,8 @@ def test_an_exchange_that_is_away_as_a_round_is_sent_out_costs_no_device(
 ) -> None:
     assert not fleet_facts.faults(through_an_outage)
     assert [facts["failures"] for facts in through_an_outage] == [0] * REPLAYED
-    assert "asking again" in (fleet.office.folder / "real.log").read_text()
+    logs = [fleet.office.folder / f"{name}.log" for name in ("real", "agx-0", "nx-0", "tx2-0")]
+    assert any("asking again" in log.read_text() for log in logs)  # on a fast machine the round is out, and devices ask
 
 
 def test_mlflow_hears_afterwards_of_the_rounds_it_missed(home: Home, through_an_outage: list[dict[str, Any]]) -> None:
