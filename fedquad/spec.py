@@ -233,6 +233,10 @@ class TrainingSpec:
             0 < self.least_steps <= 1, "training.least_steps", self.least_steps, "it lies above 0, and at 1 at most"
         )
         require(1 <= self.most_steps <= 1000, "training.most_steps", self.most_steps, "it is 1 to 1000")
+        require(self.update_bound >= 0, "training.update_bound", self.update_bound, "it is not negative")
+        self._check_prefix()
+
+    def _check_prefix(self) -> None:
         require(
             1 <= self.prefix_rounds <= MOST_ROUNDS, "training.prefix_rounds", self.prefix_rounds, "it is 1 to 10000"
         )
@@ -249,7 +253,6 @@ class TrainingSpec:
             self.depth_cap,
             "it is at least 1 and goes with a training.prefix",
         )
-        require(self.update_bound >= 0, "training.update_bound", self.update_bound, "it is not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
