@@ -5,7 +5,7 @@
 
 `fedquad:paced`, the preset `baselines` with 64 examples a device and one epoch of 8 steps a round (`epoch` of benchmarks/first.py), one
 seed. Without a prefix, kept for five rounds, and kept until a probe shows so much drift. Seconds are the simulated fleet's, to 68, 72 and
-75 %; `renewed` counts the rounds after which what was kept was over, `drift` is the median of what the probes found.
+75 %; `renewed` counts the rounds after which a probe ended what was kept, `drift` is the median of what the probes found.
 """
 
 import json

@@ -37,7 +37,7 @@ async def evaluate(arm: Arm, outcome: Outcome) -> Scores:
         return await scoring
     probing = arm.judge.drift(arm.spool.send(former), arm.spool.send(state.adapter), prefix.top(state))
     scores, drift = await asyncio.gather(scoring, probing)
-    return replace(scores, prefix_drift=drift)
+    return replace(scores, prefix_drift=finite(drift))
 
 
 async def evaluate_start(arm: Arm) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from fedquad import errors
 from fedquad.errors import DeviceError, FedquadError
-from fedquad.learn.jobs import Cohort, Evaluate, Job, Open, Train, to_json
+from fedquad.learn.jobs import Cohort, Drift, Evaluate, Job, Open, Train, to_json
 
 Answer = dict[str, Any]
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
@@ -165,13 +165,13 @@ class Pool:
         return answer
 
     def _patience(self, job: Job) -> float | None:
-        if not isinstance(job, Train | Cohort | Evaluate):
+        if not isinstance(job, Train | Cohort | Evaluate | Drift):
             return None
         known = self._slowest.get(type(job))
         return FIRST_SECONDS if known is None else max(LEAST_SECONDS, PATIENCE * known * job.work)
 
     def _learn(self, job: Job, seconds: float) -> None:
-        if isinstance(job, Train | Cohort | Evaluate) and job.work:
+        if isinstance(job, Train | Cohort | Evaluate | Drift) and job.work:
             self._slowest[type(job)] = max(self._slowest.get(type(job), 0.0), seconds / job.work)
 
     def _clock(self, change: int) -> None:
