@@ -51,14 +51,23 @@ bench: setup peers
 	for script in peers former where large_fleet; do $(BIN)/python -m benchmarks.$$script || exit 1; done
 	$(BIN)/python -m benchmarks.speed
 
-# The rivals, in an environment of their own.
-peers: .peers/.installed
+# The rivals, in an environment of their own; BlazeFL's has a Python of 3.12 or newer, where one is found.
+NEWER = $(shell for python in python3.13 python3.12 ~/.pyenv/versions/3.1[23].*/bin/python3; do \
+	$$python -c pass 2> /dev/null && echo $$python && break; done)
+peers: .peers/.installed .peers/.blazefl
 
 .peers/.installed: benchmarks/peers/requirements.txt
 	test -d .peers || $(PYTHON) -m venv .peers
 	.peers/bin/pip install --quiet --upgrade pip
 	.peers/bin/pip install --quiet torch==2.13.0
 	.peers/bin/pip install --quiet --requirement benchmarks/peers/requirements.txt
+	touch $@
+
+.peers/.blazefl: benchmarks/peers/requirements-blazefl.txt | .peers/.installed
+	test -n "$(NEWER)" || echo "no Python 3.12 or newer here: BlazeFL is left out"
+	test -z "$(NEWER)" || $(NEWER) -m venv .peers/blazefl
+	test -z "$(NEWER)" || .peers/blazefl/bin/pip install --quiet torch==2.13.0
+	test -z "$(NEWER)" || .peers/blazefl/bin/pip install --quiet --requirement benchmarks/peers/requirements-blazefl.txt
 	touch $@
 
 # Every other script that writes rows; the long ones are run by name.

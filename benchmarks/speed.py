@@ -23,7 +23,7 @@ def last(name: str, **wanted: str) -> dict[str, str] | None:
 def lines() -> Iterator[Line]:
     """Measure, rival, asked, measured."""
     for setting, clients, asked in (("mini", "10", ">= 2 x loop, 3 x Flower"), ("mini", "100", ">= 2 x loop, 3 x Flower"), ("mixed", "100", ">= 2 x loop")):  # fmt: skip
-        yield from _trainings(setting, clients, asked, ("loop", "flower", "pfl", "alone", "cohorts"))
+        yield from _trainings(setting, clients, asked, ("loop", "flower", "pfl", "blazefl", "alone", "cohorts"))
     yield from _trainings(
         "encoder", "10", ">= 1.0 x loop; bf16 1.7 x", ("loop", "alone", "alone bf16", "cohorts", "cohorts bf16")
     )
@@ -51,7 +51,7 @@ def _trainings(setting: str, clients: str, asked: str, ways: tuple[str, ...]) ->
     for way in ways:
         if row := last("peers", setting=setting, clients=clients, way=way):
             told = f"{row['trainings_per_second']} a second"
-            if way not in ("loop", "flower", "pfl"):
+            if way not in ("loop", "flower", "pfl", "blazefl"):
                 told += f": {row['times_the_loop']} x loop" + (
                     f", {row['times_flower']} x Flower" if row["times_flower"] else ""
                 )

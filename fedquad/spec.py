@@ -208,9 +208,10 @@ class TrainingSpec:
         "Pad to model.max_length (the paper's protocol) or to the batch's longest; the price is cost.sequence's either way.",
         "longest",
     )
-    cohort: int = about(
-        "The most devices of a simulated fleet that train in one stack, fewer where a batch is large; 1: no stacks.",
-        1,
+    cohort: int | None = about(
+        "The most devices of a simulated fleet that train in one stack, fewer where a batch is large; 1: no stacks; "
+        "empty: 8, as far as two or more fit, but 1 with devices' own folders.",
+        None,
     )
     threads: int = about("Threads of a training process; results are reproducible to the bit for 1.", 1)
 
@@ -227,7 +228,12 @@ class TrainingSpec:
         require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "a learning rate is positive")
         require(self.weight_decay >= 0, "training.weight_decay", self.weight_decay, "it is not negative")
         require(self.clip >= 0, "training.clip", self.clip, "it is not negative")
-        require(1 <= self.cohort <= MOST_COHORT, "training.cohort", self.cohort, f"it is 1 to {MOST_COHORT}")
+        require(
+            self.cohort is None or 1 <= self.cohort <= MOST_COHORT,
+            "training.cohort",
+            self.cohort,
+            f"it is 1 to {MOST_COHORT}",
+        )
         require(1 <= self.threads <= MOST_THREADS, "training.threads", self.threads, f"it is 1 to {MOST_THREADS}")
         require(
             0 < self.least_steps <= 1, "training.least_steps", self.least_steps, "it lies above 0, and at 1 at most"
@@ -472,7 +478,7 @@ class CampaignSpec:
             "real devices (fleet.pools) have data of their own: it is `local`",
         )
         require(
-            self.training.cohort == 1 or not self.fleet.pools,
+            self.training.cohort in (None, 1) or not self.fleet.pools,
             "training.cohort",
             self.training.cohort,
             "real devices (fleet.pools) train each alone: it is 1",

@@ -308,9 +308,15 @@ def world_of(session: Session, arm: ArmSpec, strategy: Strategy, shared: Seed) -
         examples=shared.examples,
         rounds=session.spec.rounds,
         memory_policy=policy,
-        cohort=cohorts.most(session.layout, session.spec.model, session.spec.training),
+        cohort=most_in_a_stack(session.spec, session.layout),
         suspend_rounds=session.spec.fleet.suspend_rounds,
     )
+
+
+def most_in_a_stack(spec: CampaignSpec, layout: ModelLayout) -> int:
+    """How many devices may train in one stack; real ones train alone, and unless told otherwise a fleet with their folders does, to have their bits."""
+    stands_for_real = spec.data.partition == "local" and spec.training.cohort is None
+    return 0 if spec.fleet.pools or stands_for_real else cohorts.most(layout, spec.model, spec.training)
 
 
 def is_finished(spec: CampaignSpec, done: Progress, until: int | None = None) -> bool:

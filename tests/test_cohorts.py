@@ -17,9 +17,10 @@ from fedquad.learn.jobs import Cohort, Train
 from fedquad.learn.pool import WorkerDied
 from fedquad.rounds import cohorts, facts
 from fedquad.rounds import round as rounds
-from fedquad.spec import CampaignSpec, FleetSpec, ModelSpec, TrainingSpec
+from fedquad.spec import CampaignSpec, DataSpec, FleetSpec, ModelSpec, TrainingSpec
 from fedquad.types import Assignment, Local
 from tasks.fleet import Job
+from tasks.prepare import most_in_a_stack
 from tasks.simulated_fleet import SimulatedFleet
 
 TOP = ((), (11,), (6, 7, 8, 9, 10, 11), tuple(range(12)))
@@ -79,19 +80,36 @@ def test_the_rule_is_one_on_shapes() -> None:
     assert cohorts.most(made, model, training) == cohorts.MOST_NUMBERS // (8 * 32 * 64) > 1
     assert cohorts.most(made, replace(model, max_length=64), training) == cohorts.MOST_NUMBERS // (8 * 64 * 64)
     assert cohorts.most(made, model, TrainingSpec(cohort=2)) == 2
-    assert cohorts.most(made, model, TrainingSpec()) == 0
+    assert cohorts.most(made, model, TrainingSpec(cohort=1)) == 0
     assert cohorts.most(layout(6, 768), replace(model, max_length=128), training) == 1
     odd = replace(made, shape=replace(made.shape, architecture="deberta-v2"))
     assert cohorts.most(odd, model, training) == 0
     assert cohorts.most(replace(made, head={**made.head, "classifier.norm.weight": (64,)}), model, training) == 0
 
 
+def test_unless_told_otherwise_eight_where_two_fit_and_no_stacks_of_one() -> None:
+    made, model, usual = layout(12, 64), ModelSpec(max_length=32), TrainingSpec(batch=8)
+    assert cohorts.most(made, model, usual) == cohorts.USUAL
+    assert cohorts.most(made, replace(model, max_length=256), usual) == 2
+    assert cohorts.most(made, replace(model, max_length=512), usual) == 0
+    assert cohorts.most(made, replace(model, max_length=512), TrainingSpec(batch=8, cohort=8)) == 1
+
+
+def test_a_fleet_that_is_real_or_stands_for_one_trains_each_alone() -> None:
+    made, here = layout(12, 64), FleetSpec(boards={"jetson-tx2": 1})
+    own = DataSpec(source="/somewhere", partition="local", text_columns=("text",), label_column="stars")
+    dealt = CampaignSpec(fleet=here, model=ModelSpec(max_length=32), training=TrainingSpec(batch=8))
+    assert most_in_a_stack(dealt, made) == cohorts.USUAL
+    assert most_in_a_stack(replace(dealt, data=own), made) == 0
+    assert most_in_a_stack(replace(dealt, data=own, training=TrainingSpec(batch=8, cohort=4)), made) == 4
+    pools = FleetSpec(boards={"jetson-tx2": 1}, pools={"jetson-tx2": "own"})
+    assert most_in_a_stack(replace(dealt, data=own, fleet=pools), made) == 0
+
+
 def test_real_devices_train_alone() -> None:
     boards = FleetSpec(boards={"jetson-tx2": 1}, pools={"jetson-tx2": "own"})
     with pytest.raises(SpecError, match=r"data\.partition"):
         CampaignSpec(fleet=boards)
-    from fedquad.spec import DataSpec
-
     own = DataSpec(partition="local", text_columns=("text",), label_column="stars")
     CampaignSpec(fleet=boards, data=own)
     with pytest.raises(SpecError, match=r"training\.cohort is 4, but real devices"):

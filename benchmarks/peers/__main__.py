@@ -1,6 +1,6 @@
-"""How many clients a second are trained, in whole rounds: FedQuad beside a hand-written loop, Flower and pfl-research.
+"""How many clients a second are trained, in whole rounds: FedQuad beside a hand-written loop, Flower, pfl-research and BlazeFL.
 
-    make peers                                       # the rivals' environment, .peers
+    make peers                                       # the rivals' environments, .peers; BlazeFL's needs Python 3.12 or newer
     python -m benchmarks.peers                     # about 40 minutes on two idle cores; adds to peers.csv
     python -m benchmarks.peers --only encoder      # the rows of one setting
     python -m benchmarks.peers --only growing      # FedQuad alone, one step a client, 100 to 10,000 clients that all take part
@@ -8,7 +8,7 @@
 A training is 8 steps of AdamW with LoRA of rank 8 on query and value, SDPA, dropout 0.1, on the embedded world's rows. `mini` has 12
 layers of width 64, batch 8 and 32 tokens; `encoder` 6 of 384 with random weights, batch 16 and 48 tokens; clients of `mixed` train 3,
 6, 9 or 12 layers. Two processes of one thread each, whatever the framework. FedQuad's row is a whole campaign, its rounds planned,
-checked, merged, scored, recorded and durable; `alone` is its default, `cohorts` has `training.cohort: 8`, `bf16` that precision too. The others train and average.
+checked, merged, scored, recorded and durable; `alone` has `training.cohort: 1`, `cohorts` 8, as is the default for `mini`, `bf16` that precision too. The others train and average.
 
 Each turn runs every way in a process of its own, one after the other. Seconds are from one round's end to the next, the first round is
 left out; rates are of the median round of all turns, ratios of the medians of the same turn. Memory is the greatest sum of PSS
@@ -26,7 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -43,6 +43,7 @@ COMMANDS = {
     "loop": [str(RIVALS / "python"), str(PEERS / "loop.py")],
     "flower": [str(RIVALS / "python"), str(PEERS / "flower.py")],
     "pfl": [str(RIVALS / "torchrun"), "--nproc-per-node", "2", str(PEERS / "pfl_research.py")],
+    "blazefl": [str(RIVALS.parent / "blazefl" / "bin" / "python"), str(PEERS / "blazefl_pool.py")],
     "alone": OURS,
     "cohorts": OURS,
     "alone bf16": OURS,
@@ -84,7 +85,7 @@ class Setting:
         }  # fmt: skip
 
 
-ALL = ("loop", "flower", "pfl", "alone", "cohorts")
+ALL = ("loop", "flower", "pfl", "blazefl", "alone", "cohorts")
 SETTINGS = (
     Setting("mini", 10, 14, ALL),  # the first four share the cores with what a campaign loads meanwhile
     Setting("mini", 100, 3, ALL),
@@ -236,7 +237,14 @@ def main() -> None:
     given = parser.parse_args()
     if not (RIVALS / "torchrun").exists():
         raise SystemExit("the rivals are not installed; run: make peers")
-    chosen = [one for one in SETTINGS if given.only in (None, one.name) and given.clients in (None, one.clients)]
+    there = [way for way, command in COMMANDS.items() if Path(command[0]).exists()]
+    if "blazefl" not in there:
+        print("without BlazeFL, for which make peers found no Python 3.12 or newer", file=sys.stderr)
+    chosen = [
+        replace(one, ways=tuple(way for way in one.ways if way in there))
+        for one in SETTINGS
+        if given.only in (None, one.name) and given.clients in (None, one.clients)
+    ]
     found = [row for setting in chosen for row in rows(setting)]
     record("peers", found, as_json=given.json, appends=True)
 

@@ -14,16 +14,21 @@ from fedquad.spec import ModelSpec, TrainingSpec
 from fedquad.types import Assignment, Local, ModelLayout
 
 STACKED = ("bert", "roberta", "llama", "qwen2")  # whose attention can be told apart from the layer around it
+USUAL = 8
 MOST_NUMBERS = 1 << 18  # that one layer of a stack hands to the next: beyond, company spares nothing (LOG.md)
 
 
 def most(layout: ModelLayout, model: ModelSpec, training: TrainingSpec) -> int:
-    """The most devices a stack may hold: as specified, as long as their rows are few; a large model's are each a stack of one."""
+    """The most devices a stack may hold, as long as their rows are few: as specified, where a large model's are each a stack
+    of one, or by rule, where there are no stacks of one."""
     each = training.batch * model.max_length * layout.shape.hidden
     is_known = layout.shape.architecture in STACKED and all(
         _is_linear(name, shape) for name, shape in layout.head.items()
     )
-    return max(1, min(training.cohort, MOST_NUMBERS // each)) if is_known and training.cohort > 1 else 0
+    if not is_known or training.cohort == 1:
+        return 0
+    fitting = min(training.cohort or USUAL, MOST_NUMBERS // each)
+    return max(fitting, 1) if training.cohort else fitting if fitting > 1 else 0
 
 
 def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
