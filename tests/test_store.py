@@ -132,6 +132,21 @@ def test_a_campaign_from_before_a_setting_goes_on_with_its_default(tmp_path: Pat
         pass
 
 
+def test_a_campaign_from_before_there_were_stacks_goes_on_with_each_device_alone(tmp_path: Path) -> None:
+    folder, alone = store.CampaignFolder(tmp_path / "c"), CampaignSpec(training=TrainingSpec(cohort=1))
+    with folder.open(alone):
+        pass
+    older = folder.path / "spec.yaml"
+    older.write_text("".join(line for line in older.read_text().splitlines(True) if "cohort:" not in line))
+    digest = folder.spec_digest()
+    assert folder.stored_spec()["training"]["cohort"] == 1
+    with folder.open(alone):
+        pass
+    assert folder.spec_digest() == digest
+    with pytest.raises(ChangedSpecError, match=r"training\.cohort: 1 -> None"), folder.open(CampaignSpec()):
+        pass
+
+
 def test_a_second_process_is_told_who_holds_the_campaign(tmp_path: Path) -> None:
     folder = store.CampaignFolder(tmp_path / "c")
     with folder.open(CampaignSpec()):

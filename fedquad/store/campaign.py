@@ -34,6 +34,7 @@ SPEC_SHAPE: dict[str, Any] = {
     "data": {"name": str},
     "cost": {"priced_as": str},
     "fleet": {"boards": dict, "pools": dict},
+    "training": dict,
 }
 
 
@@ -67,7 +68,14 @@ class CampaignFolder:
         return [ArmFolder(self.path / "arms" / name) for name in files.names(self.path / "arms")]
 
     def stored_spec(self) -> dict[str, Any]:
-        """The spec as plain data; turning it into a CampaignSpec is the edge's."""
+        """The spec as plain data; turning it into a CampaignSpec is the edge's.
+
+        One from before there were stacks means that each device trains alone, whatever is the default today.
+        """
+        spec = self._written_spec()
+        return {**spec, "training": {"cohort": 1, **spec["training"]}}
+
+    def _written_spec(self) -> dict[str, Any]:
         path = self.path / "spec.yaml"
         try:
             spec = read_yaml(files.read_bytes(path, SPEC_BYTES).decode("utf-8"), str(path))
@@ -77,7 +85,7 @@ class CampaignFolder:
 
     def spec_digest(self) -> str:
         """What the arms note as the spec they were begun with."""
-        return files.digest_of(self.stored_spec())
+        return files.digest_of(self._written_spec())
 
     def facts(self) -> Facts:
         """Every committed round of every planned arm, the histories checked."""
@@ -122,7 +130,7 @@ class CampaignFolder:
     def _own_spec(self) -> dict[str, Any]:
         """The stored spec, if it is the one that every arm was begun with."""
         spec = self.stored_spec()
-        found = files.digest_of(spec)
+        found = self.spec_digest()
         for arm in self.arms():
             begun = arm.description().get("inputs", {}).get("spec", found)
             if begun != found:
