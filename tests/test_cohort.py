@@ -19,7 +19,7 @@ from fedquad.learn.stacked import of_first
 from fedquad.learn.tokens import Encoded
 from fedquad.rounds import adapters
 from fedquad.spec import TrainingSpec
-from fedquad.types import Adapter, Lora, Update
+from fedquad.types import Adapter, Local, Lora, Update
 
 TRAINING = TrainingSpec(batch=5, clip=0.5)
 DEPTHS = (3, 1, 0, 2)
@@ -121,6 +121,26 @@ def test_layers_that_only_some_have_and_ranks_that_are_not_the_campaigns(tmp_pat
         orders = [replace(o, assignment=replace(o.assignment, **told)) for o in orders]
         for found, order in zip(train_together(trainee, orders, TRAINING), orders, strict=True):
             check_alike(found, alone(trainee, order))
+
+
+def test_unequal_ranks_the_penalty_on_their_tails_and_pruning(tmp_path: Path) -> None:
+    """Four ranks at four depths: a weak penalty, one on all of a rank of 1, one so strong that the rank is pruned, and none."""
+    trainee = a_trainee(tmp_path, has_dropout=False)
+    orders = []
+    for device, (depth, rank, penalty) in enumerate(((3, 4, 1e-3), (2, 1, 1e-2), (3, 3, 5.0), (1, 2, 0.0))):
+        local = Local(tail_penalty=penalty, tail_keep=0.7)
+        order = an_order(trainee, device, depth, steps=6, ranks=(rank,) * 3, local=local)
+        least = (1,) * 3 if penalty else ()
+        orders.append(replace(order, assignment=replace(order.assignment, least_ranks=least)))
+    wanted = [alone(trainee, order) for order in orders]
+    for found, one in zip(train_together(trainee, orders, TRAINING), wanted, strict=True):
+        check_alike(found, one)
+    kept = [update.delta.layers[2]["attention.self.query"].a.shape[0] for update in wanted]
+    assert kept[1:] == [1, 2, 2]
+    plain = [replace(order, assignment=replace(order.assignment, local=Local())) for order in orders]
+    for order, found, free in zip(orders, wanted, train_together(trainee, plain, TRAINING)):
+        is_alike = found.report.lora_norm == pytest.approx(free.report.lora_norm, rel=1e-5)
+        assert is_alike != bool(order.assignment.local.tail_penalty)
 
 
 @pytest.mark.parametrize("objective", ["token_classification", "regression", "causal_lm"])

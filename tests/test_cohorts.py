@@ -43,23 +43,20 @@ def test_devices_of_any_depth_train_together_deepest_first_and_as_evenly_as_can_
 
 @pytest.mark.parametrize(
     "other",
-    [{"steps": 4}, {"learning_rate": 0.2}, {"rank": 3}, {"trained": (0, 3)}, {"present": TOP[2], "ranks": (2,) * 6}],
+    [{"steps": 4}, {"learning_rate": 0.2}, {"trained": (0, 3)}, {"present": TOP[2], "ranks": (2,) * 6}],
 )
 def test_who_is_told_something_else_is_in_another_cohort(other: dict[str, Any]) -> None:
     odd = told(7, **({"trained": TOP[2]} | other))
     assert cohorts.compose([told(0), odd, told(1)], 8) == ((0, 1), (7,))
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"quantized": (11,)},
-        {"prefix": 1},
-        {"least_ranks": (1,) * 12},
-        {"local": Local(tail_penalty=0.1)},
-        {"local": Local(probe_batches=1)},
-    ],
-)
+@pytest.mark.parametrize("other", [{"rank": 3}, {"least_ranks": (1,) * 12}, {"local": Local(tail_penalty=0.1)}])
+def test_ranks_pruning_and_a_penalty_are_each_ones_own_in_a_stack(other: dict[str, Any]) -> None:
+    odd = told(7, **({"trained": TOP[2]} | other))
+    assert cohorts.compose([told(0), odd, told(1)], 8) == ((0, 1, 7),)
+
+
+@pytest.mark.parametrize("other", [{"quantized": (11,)}, {"prefix": 1}, {"local": Local(probe_batches=1)}])
 def test_who_does_more_than_train_steps_aside(other: dict[str, Any]) -> None:
     assert cohorts.compose([told(0), told(7, **other), told(1)], 8) == ((0, 1),)
 

@@ -19,9 +19,12 @@ from fedquad.learn.loop import NOTHING, Outcome, arithmetic, in_training, is_out
 from fedquad.learn.model import Trainee
 from fedquad.learn.optimizer import Optimizer
 from fedquad.learn.peak import peak_memory
+from fedquad.learn.penalties import pruned_ranks
 from fedquad.learn.stacked import Stack, stacked
+from fedquad.learn.stacked_penalty import Tails
 from fedquad.learn.tokens import Encoded
 from fedquad.learn.work import Failed, Journal, Work, changes, lora_norm
+from fedquad.rounds.adapters import cut
 from fedquad.spec import TrainingSpec
 from fedquad.types import Adapter, Array32, Assignment, Report, Update
 
@@ -90,17 +93,24 @@ def _learn(trainee: Trainee, orders: Sequence[Order], training: TrainingSpec) ->
     steps, rate = orders[0].assignment.steps, orders[0].assignment.learning_rate
     with stacked(works) as stack, arithmetic(trainee), in_training(trainee.model):
         optimizer = Optimizer(stack.parameters, stack.values, rate, training.weight_decay)
-        journal = Journals(stack)
+        journal, tails = Journals(stack), Tails(stack)
+        before = tails.sizes().tolist()
         drawn = [work.batches.draw(steps, training, *work.key, "order") for work in works]
         for each in zip(*drawn):
             batches, sizes = _of_one_shape(works, each)
             losses = [trainee.practice.loss(seen, batch) for seen, batch in stack.forward(batches, sizes)]
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
             powers = journal.note(torch.stack([loss.detach() for loss in losses]))
+            if tails.add_penalty():
+                powers = stack.powers().sum(0)
             if training.clip:
                 stack.scale_gradients((training.clip / (powers.sqrt() + 1e-6)).clamp(max=1.0))
             optimizer.step()
-        return [_finished(work, journal.of(at), stack.learned(optimizer.masters, at)) for at, work in enumerate(works)]
+        after = tails.sizes().tolist()
+        return [
+            _finished(work, journal.of(at), stack.learned(optimizer.masters, at), before[at], after[at])
+            for at, work in enumerate(works)
+        ]
 
 
 def _work(trainee: Trainee, order: Order, training: TrainingSpec) -> Work:
@@ -128,13 +138,21 @@ def _of_one_shape(
     return [work.batches.at(rows, width) for work, rows in zip(works, full)], sizes
 
 
-def _finished(work: Work, journal: Journal, learned: Sequence[Array32]) -> Outcome | Failed:
+def _finished(
+    work: Work, journal: Journal, learned: Sequence[Array32], tail_before: float, tail_after: float
+) -> Outcome | Failed:
     try:
         loss, changed = journal.mean_loss(), changes(work, learned)
     except Failed as failed:
         return failed
     norms = dict(zip(work.learning.layers, journal.mean_norms().tolist()))
-    return Outcome(delta=changed, gradient_norms=norms, loss=loss, lora_norm=lora_norm(work, changed))
+    ranks = pruned_ranks(work.assignment, tail_before, tail_after)
+    return Outcome(
+        delta=cut(changed, ranks, ranks.values()),
+        gradient_norms=norms,
+        loss=loss,
+        lora_norm=lora_norm(work, changed),
+    )
 
 
 class Journals:
@@ -147,10 +165,10 @@ class Journals:
 
     def note(self, losses: torch.Tensor) -> torch.Tensor:
         """Enter a step whose gradients are there; return each device's squared norm of all of them."""
-        layers, head = self.stack.powers()
+        powers = self.stack.powers()
         self.losses.append(losses)
-        self.norms = self.norms + layers.sqrt()
-        return layers.sum(0) + head
+        self.norms = self.norms + powers[:-1].sqrt()
+        return powers.sum(0)
 
     def of(self, device: int) -> Journal:
         """One device's."""

@@ -44,7 +44,7 @@ class Site:
 
     sent: Pair
     learned: Pair | None
-    scale: float
+    scale: torch.Tensor  # of each device, N x 1 x 1
     rate: float  # of dropout
 
 
@@ -76,24 +76,25 @@ class Stack:
 
     def learned(self, masters: Sequence[torch.Tensor], device: int) -> list[np.ndarray]:
         """One device's part of the parameters' values, in the order of `work.sent_values`."""
-        own, found = self.works[device].assignment.trained, []
+        told, found = self.works[device].assignment, []
         names = [layer for layer in self.layers for _ in range(2 * len(self.trainee.layout.targets))]
         for at, master in enumerate(masters):
             if at >= len(names):
                 found.append(master[device])
-            elif names[at] in own:
-                found.append(master[device].T if at % 2 else master[device])
+            elif names[at] in told.trained:
+                own = master[device, : told.rank_of(names[at])]
+                found.append(own.T if at % 2 else own)
         return [value.detach().cpu().numpy() for value in found]
 
-    def powers(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Squared gradient norms: of each layer that learns and each device, and of each device's head."""
+    def powers(self) -> torch.Tensor:
+        """Squared gradient norms: a row for each layer that learns and one for the head, a column for each device."""
         of_layer = 2 * len(self.trainee.layout.targets)
-        found = torch.zeros(len(self.layers) + 1, len(self.works), device=self.trainee.device)  # the head's come last
+        found = torch.zeros(len(self.layers) + 1, len(self.works), device=self.trainee.device)
         for at, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
                 norms = torch.linalg.vector_norm(parameter.grad.flatten(1), dim=1).float()
                 found[min(at // of_layer, len(self.layers)), : len(norms)] += norms.square()
-        return found[:-1], found[-1]
+        return found
 
     def scale_gradients(self, by: torch.Tensor) -> None:
         """Multiply each device's gradients by its own number."""
@@ -115,14 +116,15 @@ class Stack:
         if any(target not in work.adapter.layers.get(layer, {}) for work in self.works):
             return None
         pairs = [sent_pair(work, layer, target) for work in self.works]
-        a, b = self._all([a for a, _ in pairs]), self._all([b.T for _, b in pairs])
+        ranks = [len(a) for a, _ in pairs]
+        a, b = (self._all([_padded(one, max(ranks)) for one in each]) for each in zip(*((a, b.T) for a, b in pairs)))
         count, learned = self.learners(layer), None
         if layer in self.layers:
             learned = self._learning(a[:count]), self._learning(b[:count])
         rate = getattr(module.lora_dropout[ADAPTER], "p", 0.0)
-        rank = self.works[0].assignment.rank_of(layer)
-        scale = self.trainee.spec.alpha / self.trainee.spec.rank / self.trainee.unit(rank) / kept(rate)
-        return Site((a.to(self.trainee.dtype), b.to(self.trainee.dtype)), learned, scale, rate)
+        whole = self.trainee.spec.alpha / self.trainee.spec.rank / kept(rate)
+        scale = torch.tensor([whole / self.trainee.unit(rank) for rank in ranks], device=self.trainee.device)
+        return Site((a.to(self.trainee.dtype), b.to(self.trainee.dtype)), learned, scale.view(-1, 1, 1), rate)
 
     def _all(self, values: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.tensor(np.stack(values), device=self.trainee.device)
@@ -138,7 +140,8 @@ class Stack:
         if site is None:
             return linear(x)  # type: ignore[no-any-return]
         a, b = site.learned if site.learned and not self.part.start else (one[self.part] for one in site.sent)
-        y: torch.Tensor = StackedLora.apply(x, linear, a, b, self.keep(x.shape, site.rate), site.scale)  # type: ignore[no-untyped-call]
+        keep, scale = self.keep(x.shape, site.rate), site.scale[self.part]
+        y: torch.Tensor = StackedLora.apply(x, linear, a, b, keep, scale)  # type: ignore[no-untyped-call]
         return y
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
@@ -222,7 +225,7 @@ class Seen:
 
 @contextmanager
 def stacked(works: Sequence[Work]) -> Iterator[Stack]:
-    """Let the model hold these devices, which have the same layers, ranks and batch, until the block ends."""
+    """Let the model hold these devices, which have the same layers and batch, until the block ends."""
     stack, trainee, swaps = Stack(works), works[0].trainee, Swaps()
     model: Any = trainee.model
     before = model.config._attn_implementation
@@ -258,6 +261,11 @@ def drops_attention(config: Any) -> bool:
 def of_first(forward: Method) -> Method:
     """The feed-forward half of the last layer for the first token alone: a classifier of BERT's kind reads no other."""
     return lambda x_BTH: forward(x_BTH[:, :1])
+
+
+def _padded(rows: np.ndarray, rank: int) -> np.ndarray:
+    """As many rows as the greatest rank has. Of zeros in A and in B' alike no gradient comes, so that they stay zeros."""
+    return np.pad(rows, ((0, rank - len(rows)), (0, 0)))
 
 
 def _put(method: Method, *own: Any) -> Callable[[Method], Method]:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 
 from fedquad.spec import ModelSpec, TrainingSpec
-from fedquad.types import Assignment, Local, ModelLayout
+from fedquad.types import Assignment, ModelLayout
 
 STACKED = ("bert", "roberta", "llama", "qwen2")  # whose attention can be told apart from the layer around it
 USUAL = 8
@@ -39,7 +39,7 @@ def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
 def compose(assignments: Sequence[Assignment], most: int) -> tuple[tuple[int, ...], ...]:
     """Cohorts of at most so many devices, as even as can be and even in number; whoever is in none trains as ever, as do all where `most` is 0.
 
-    Devices of any depth train together, if what else they are told is the same.
+    Devices of any depth and rank train together, if what else they are told is the same.
     """
     alike: dict[Hashable, list[Assignment]] = {}
     for assignment in assignments if most else ():
@@ -49,14 +49,14 @@ def compose(assignments: Sequence[Assignment], most: int) -> tuple[tuple[int, ..
 
 
 def is_plain(assignment: Assignment) -> bool:
-    """Whether a device only trains: without INT8 activations, a kept prefix, a penalty, a probe or pruning."""
-    return not (assignment.quantized or assignment.prefix or assignment.least_ranks) and assignment.local == Local()
+    """Whether a device trains, without INT8 activations and a kept prefix."""
+    return not (assignment.quantized or assignment.prefix or assignment.local.probe_batches)
 
 
 def _kind(assignment: Assignment) -> Hashable:
     a = assignment
     is_top = a.trained == a.present[len(a.present) - len(a.trained) :]
-    return a.present, a.ranks, a.steps, a.learning_rate, None if is_top else a.trained
+    return a.present, a.steps, a.learning_rate, None if is_top else a.trained
 
 
 def _place(assignment: Assignment) -> tuple[int, int]:
