@@ -185,6 +185,45 @@ def test_a_device_alone_is_never_starved(problem: Problem, rule: acs.Rule) -> No
         assert acs.decide(Settings(rule=rule), alone, k, np.array(problem.norms), t_avg).depth[0] >= 1
 
 
+def test_paced_waits_for_nobody_who_has_something_quicker() -> None:
+    """What brings most a second, as long as the fewest steps of it end with the others; else what does, or the fastest."""
+    seen = set()
+
+    @settings(max_examples=200)
+    @given(problems(), st.sampled_from((0.1, 0.25, 1.0)))
+    def holds(problem: Problem, least: float) -> None:
+        fleet, k, gain = problem.fleet, problem.k, acs.gains(np.array(problem.norms))
+        free = acs.choose_fastest_gain(fleet, k, gain)
+        bound = acs.choose_fastest_gain(fleet, k, gain, least)
+        end = acs.shared_end(fleet, free)
+        for at, (before, now) in enumerate(zip(rows(free), rows(bound))):
+            seconds = [float(t[at]) for _, _, fits, t in acs.candidates(fleet, k, len(gain)) if fits[at]]
+            if not seconds:
+                assert now == before
+            elif now[2] == "fastest":
+                seen.add("fastest")
+                assert bound.seconds[at] == min(seconds)
+                assert least * min(seconds) > end
+            else:
+                is_late = bool(least * free.seconds[at] > end)
+                seen.add("quicker" if is_late else "as before")
+                assert least * bound.seconds[at] <= end
+                assert is_late or now == before
+
+    holds()
+    assert seen == {"as before", "quicker", "fastest"}
+
+
+def test_the_shared_end_is_when_all_steps_are_taken_at_once() -> None:
+    """Two that take 4 steps in 2 and in 6 s: 6 and 2 of the 8 steps end after 3 s."""
+    two = replace(devices([0, 0], [1e12, 1e12]), steps=np.array([4, 4]))
+    chosen = replace(Choices.nothing(2), seconds=np.array([2.0, 6.0]))
+    assert acs.shared_end(two, chosen) == pytest.approx(3.0)
+    uneven = replace(two, steps=np.array([12, 4]))
+    assert acs.shared_end(uneven, chosen) == pytest.approx(16 / (6 + 4 / 6))
+    assert acs.shared_end(two, Choices.nothing(2)) == 0.0
+
+
 def test_no_other_deadline_gains_more_per_second() -> None:
     binding, several = Premise(), Premise()
 

@@ -85,10 +85,9 @@ def drawn(
 def settings_of(spec: CampaignSpec, rule: str | None) -> Settings:
     """ACS as the campaign's FedQuad arm has it, or the rule asked for."""
     arm = next((arm for arm in spec.arms if arm.method.partition(":")[0] == "fedquad"), None)
-    if arm is None:
-        return acs.settings(rule or "")
-    known = {key: value for key, value in arm.params.items() if key not in ("is_quantizing", "merge")}
-    return acs.settings(rule or arm.method.partition(":")[2], **known)  # type: ignore[arg-type]
+    variant, params = (arm.method.partition(":")[2], arm.params) if arm else ("", {})
+    known = {key: value for key, value in params.items() if key not in ("is_quantizing", "merge")}
+    return replace(acs.settings(rule or variant, **known), least=spec.training.least_steps)  # type: ignore[arg-type]
 
 
 def steps_of(spec: CampaignSpec, examples: int | Sequence[int] | None, devices: int) -> Ints:

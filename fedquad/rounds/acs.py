@@ -15,8 +15,8 @@ deepest (k, 0).
 `deadline` takes Eq. 16 at its word: it sets the round's end T and everyone's configuration together, so that the
 expected gain per second, sum of G over T, is greatest. It needs no t_avg.
 
-`paced` leaves the balance to the steps (paced.py): each device takes what brings most a second, G(d)^power / t_i(d, a), whenever
-it ends.
+`paced` leaves the balance to the steps (paced.py): each device takes what brings most a second, G(d)^power / t_i(d, a), of what it can
+take its fewest steps of until the others end. If nothing is so quick, it takes its fastest.
 
 The least a for depth d never falls as d grows, so that the paper's carried a_cur and the closed form below are the
 same.
@@ -73,6 +73,7 @@ class Devices:
     quantize_seconds: Floats  # of one more quantized layer
     head_seconds: Floats  # with the head alone trained: nothing goes back through the layers
     outlook: Outlook | None = None
+    steps: Ints | None = None  # that these seconds are of; none: equally many of each
 
     def __len__(self) -> int:
         return len(self.memory_bytes)
@@ -85,6 +86,7 @@ class Devices:
             quantize_seconds=self.quantize_seconds[chosen],
             head_seconds=self.head_seconds[chosen],
             outlook=self.outlook and self.outlook.part(chosen),
+            steps=None if self.steps is None else self.steps[chosen],
         )
 
     def seconds(self, depth: int, quantized: Ints) -> Floats:
@@ -120,6 +122,7 @@ class Settings:
     c: float = 1e-4  # seconds; with is_relative a share of t_avg
     is_relative: bool = False  # measure the gap to t_avg as a share of it
     power: float = 1.0  # of `paced`: how much of a greater G a round really gains
+    least: float = 0.0  # of `paced`: the share of its steps that a device takes at least (training.least_steps)
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -156,6 +159,7 @@ def describe(
         quantize_seconds=steps * quantize,
         head_seconds=steps * (cost.forward_flops + cost.head_gradient) / speed + sent,
         outlook=outlook,
+        steps=steps,
     )
 
 
@@ -169,7 +173,7 @@ def decide(
     if not mean_seconds:
         return choose_unquantized(devices, constants, len(gain))
     if settings.rule == "paced":
-        return choose_fastest_gain(devices, constants, gain**settings.power)
+        return choose_fastest_gain(devices, constants, gain**settings.power, settings.least)
     return choose(settings, devices, constants, gain, mean_seconds)
 
 
@@ -222,9 +226,6 @@ def choose(settings: Settings, devices: Devices, constants: Constants, gain: Flo
     def rewarded(depth: int, _: Ints, seconds: Floats) -> Floats:
         return np.where(seconds <= latest, reward(settings, gain[depth - 1], seconds, mean_seconds), -np.inf)
 
-    def fastest(_: int, __: Ints, seconds: Floats) -> Floats:
-        return -seconds
-
     return pick(devices, constants, len(gain), rewarded, fastest)
 
 
@@ -238,13 +239,36 @@ def choose_unquantized(devices: Devices, constants: Constants, layers: int) -> C
     return pick(devices, constants, layers, unquantized)
 
 
-def choose_fastest_gain(devices: Devices, constants: Constants, gain: Floats) -> Choices:
-    """Give every device the candidate with the greatest gain a second, whenever it ends."""
+def choose_fastest_gain(devices: Devices, constants: Constants, gain: Floats, least: float = 0.0) -> Choices:
+    """Give every device the candidate with the greatest gain a second.
+
+    Whoever would end late even with its fewest steps, `least` of them, has one with which it does not, or its fastest.
+    """
 
     def a_second(depth: int, _: Ints, seconds: Floats) -> Floats:
         return np.asarray(gain[depth - 1] / np.maximum(seconds, 1e-30), dtype=np.float64)
 
-    return pick(devices, constants, len(gain), a_second)
+    wanted = pick(devices, constants, len(gain), a_second)
+    end = shared_end(devices, wanted)
+    if not (least * wanted.seconds > end).any():
+        return wanted
+
+    def in_time(depth: int, quantized: Ints, seconds: Floats) -> Floats:
+        return np.where(least * seconds <= end, a_second(depth, quantized, seconds), -np.inf)
+
+    return pick(devices, constants, len(gain), in_time, fastest)
+
+
+def shared_end(devices: Devices, choices: Choices) -> float:
+    """When a round ends in which all steps are dealt out so that everybody ends at once, whatever the fewest and the most are."""
+    steps = np.ones(len(devices)) if devices.steps is None else devices.steps
+    works = choices.seconds > 0
+    return float(np.sum(steps[works]) / np.sum(steps[works] / choices.seconds[works])) if works.any() else 0.0
+
+
+def fastest(_: int, __: Ints, seconds: Floats) -> Floats:
+    """The score by which the quickest candidate is the greatest."""
+    return -seconds
 
 
 def choose_deepest(devices: Devices, constants: Constants, layers: int) -> Choices:

@@ -55,7 +55,8 @@ def strategy(
         there = np.array(statuses.participants, dtype=np.int64)
         devices = describe(statuses, world, prefix.outlook(state, statuses, world, there))
         constants = constants_of(world, is_quantizing)
-        choices = selection.decide(settings, devices, constants, state.gradient_norms, state.mean_seconds)
+        rule = replace(settings, least=world.training.least_steps)
+        choices = selection.decide(rule, devices, constants, state.gradient_norms, state.mean_seconds)
         return assignments(choices, there, world, state.round + 1)
 
     made = Strategy(plan=plan, weigh=MERGES[merge], adapts_depth=True)
