@@ -48,7 +48,7 @@ def measure(size: int) -> dict[str, Any]:
     traffic = np.zeros(size)
 
     def pace() -> None:
-        chosen = acs.decide(acs.Settings(rule="paced"), known, cost.constants, norms, mean)
+        chosen = acs.decide(acs.Settings(rule="paced", least=0.25), known, cost.constants, norms, mean)
         paced.deal(int(asked.sum()), chosen.seconds / asked, traffic, *paced.bounds(asked, 0.25, 8.0))
 
     return {

@@ -248,15 +248,17 @@ def choose_fastest_gain(devices: Devices, constants: Constants, gain: Floats, le
     def a_second(depth: int, _: Ints, seconds: Floats) -> Floats:
         return np.asarray(gain[depth - 1] / np.maximum(seconds, 1e-30), dtype=np.float64)
 
-    wanted = pick(devices, constants, len(gain), a_second)
-    end = shared_end(devices, wanted)
-    if not (least * wanted.seconds > end).any():
-        return wanted
+    chosen = pick(devices, constants, len(gain), a_second)
+    end = shared_end(devices, chosen)
 
     def in_time(depth: int, quantized: Ints, seconds: Floats) -> Floats:
         return np.where(least * seconds <= end, a_second(depth, quantized, seconds), -np.inf)
 
-    return pick(devices, constants, len(gain), in_time, fastest)
+    if len(late := np.flatnonzero(least * chosen.seconds > end)):
+        other = pick(devices.part(late), constants, len(gain), in_time, fastest)
+        for name in Choices.__slots__:
+            getattr(chosen, name)[late] = getattr(other, name)
+    return chosen
 
 
 def shared_end(devices: Devices, choices: Choices) -> float:
