@@ -9,7 +9,8 @@ steady     t_avg chases what it causes: half of what it was is kept each round
 anchored   t_avg is what the devices' deepest unquantized configurations take on the mean, whatever was chosen before
 begun      the first round, before anything was measured, is planned by gain a second as well, all layers alike (paced only)
 
-The preset `baselines`, five seeds, FedQuad's rule `default` and `paced`, beside themselves unchanged. A row a round and arm.
+The preset `baselines`, five seeds, FedQuad's rule `default` and `paced`, beside themselves unchanged. A row a round and arm. `paced` is
+taken as it was then, without its look at who would end late with its fewest steps.
 """
 
 import argparse
