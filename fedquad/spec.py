@@ -464,6 +464,25 @@ class CampaignSpec:
             self.rounds,
             f"a campaign has at least one round and at most {MOST_ROUNDS}",
         )
+        self._check_places()
+        require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
+        require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
+        require(0 <= self.keep_every <= MOST_ROUNDS, "keep_every", self.keep_every, f"it is 0 to {MOST_ROUNDS}")
+        accuracy = self.target_accuracy
+        require(accuracy is None or 0 < accuracy <= 1, "target_accuracy", accuracy, "an accuracy lies in (0, 1]")
+        require(accuracy is None or self.target is None, "target_accuracy", accuracy, "the target is given once")
+        require(
+            self.target is None or abs(self.target) <= MOST_NUMBER,
+            "target",
+            self.target,
+            f"it is at most {MOST_NUMBER:g}",
+        )
+        require(
+            self.stop == "rounds" or self.goal is not None, "stop", self.stop, "stopping at the target needs a target"
+        )
+
+    def _check_places(self) -> None:
+        """Where devices and their data are."""
         are_elsewhere = set(self.fleet.boards) <= set(self.fleet.pools)  # all devices, each with a folder of its own
         require(
             self.data.partition != "local" or bool(self.data.source) or are_elsewhere,
@@ -488,21 +507,6 @@ class CampaignSpec:
             "training.prefix_drift",
             self.training.prefix_drift,
             "its probe batch is of the server's validation split: data.evaluation is `server`",
-        )
-        require(0 < self.participation <= 1, "participation", self.participation, "it lies in (0, 1]")
-        require(0 < self.quorum <= 1, "quorum", self.quorum, "it lies in (0, 1]")
-        require(0 <= self.keep_every <= MOST_ROUNDS, "keep_every", self.keep_every, f"it is 0 to {MOST_ROUNDS}")
-        accuracy = self.target_accuracy
-        require(accuracy is None or 0 < accuracy <= 1, "target_accuracy", accuracy, "an accuracy lies in (0, 1]")
-        require(accuracy is None or self.target is None, "target_accuracy", accuracy, "the target is given once")
-        require(
-            self.target is None or abs(self.target) <= MOST_NUMBER,
-            "target",
-            self.target,
-            f"it is at most {MOST_NUMBER:g}",
-        )
-        require(
-            self.stop == "rounds" or self.goal is not None, "stop", self.stop, "stopping at the target needs a target"
         )
 
     @property
