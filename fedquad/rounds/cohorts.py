@@ -19,8 +19,8 @@ MOST_NUMBERS = 1 << 18  # that one layer of a stack hands to the next: beyond, c
 
 
 def most(layout: ModelLayout, model: ModelSpec, training: TrainingSpec) -> int:
-    """The most devices a stack may hold, as long as their rows are few: as specified, where a large model's are each a stack
-    of one, or by rule, where there are no stacks of one."""
+    """The most devices a stack may hold, as long as their rows are few. Where there is room for one alone, that is a stack if
+    stacks were asked for, and none by rule."""
     each = training.batch * model.max_length * layout.shape.hidden
     is_known = layout.shape.architecture in STACKED and all(
         _is_linear(name, shape) for name, shape in layout.head.items()
