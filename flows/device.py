@@ -116,7 +116,8 @@ async def lay_down(
         measured(folder, "upload_bandwidth", len(content), took)
         answer["report"]["seconds"] += took
     document, _ = await transferred(partial(exchange.put, json.dumps(answer).encode()), until)
-    return f"answer {document} delta {delta or 'none'} first step {first_step:.3f}"
+    loads = folder.noted("trainer").get("loads", 0)
+    return f"answer {document} delta {delta or 'none'} first step {first_step:.3f} loads {loads}"
 
 
 async def transferred(transfer: Callable[[], Content], until: float) -> tuple[Content, float]:

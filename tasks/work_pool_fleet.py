@@ -33,7 +33,7 @@ from tasks.progress import announce
 from tasks.simulated_fleet import failed_answer
 
 MOST_ANSWER_BYTES = 2**22
-ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3})")
+ANSWER = re.compile(r"answer ([0-9a-f]{64}) delta ([0-9a-f]{64}|none) first step (\d{1,12}\.\d{3}) loads (\d{1,9})")
 STATUS = (
     "flops",
     "memory_bandwidth",
@@ -212,7 +212,7 @@ class WorkPoolFleet:
         found = ANSWER.fullmatch(state.message or "") if state.is_completed() else None
         if found is None:
             return self._lost(one, run, f"its run ended as {state.name}: {state.message or 'no message'}")
-        document, delta, first_step = found.groups()
+        document, delta, first_step, loads = found.groups()
         try:
             answer = await asyncio.to_thread(self.office.exchange.get, document, MOST_ANSWER_BYTES)
             if delta != "none":
@@ -224,8 +224,8 @@ class WorkPoolFleet:
             return self._lost(one, run, f"its answer cannot be fetched: {error}")
         if run.start_time and run.end_time:  # of a run that an earlier coordinator asked for, we have not seen all
             waited = max(waited, (run.end_time - run.start_time).total_seconds())
-        about = self._about(one, run) | {"answer": document, "first_step": float(first_step)}
-        return Answer(one.job.device, answer, waited, about)
+        about = {"answer": document, "first_step": float(first_step), "loads": int(loads)}
+        return Answer(one.job.device, answer, waited, self._about(one, run) | about)
 
     def _lost(self, one: Sent, run: FlowRun | None, reason: str) -> Answer:
         waited = time.monotonic() - one.at
@@ -234,7 +234,7 @@ class WorkPoolFleet:
 
     def _about(self, one: Sent, run: FlowRun | None) -> dict[str, Any]:
         """How a job went by Prefect's own times, for the facts."""
-        said, now = self.office.heard.get(one.who), time.time()
+        now = time.time()
         ended = run.end_time.timestamp() if run is not None and run.end_time else None
         began = run.start_time.timestamp() if run is not None and run.start_time else None
         status = {name: float(getattr(self.latest, name)[one.job.device]) for name in STATUS} if self.latest else {}
@@ -248,6 +248,5 @@ class WorkPoolFleet:
             "ended": ended,
             "taken": now,
             "deadline": self._deadline(one),
-            "loads": said.loads if said else None,
             "status": {name: value if value < 1e300 else None for name, value in status.items()},
         }
