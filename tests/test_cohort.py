@@ -10,7 +10,7 @@ import torch
 from tiny import LABELS, a_spec, a_trainee, an_adapter, an_assignment, examples, write_model
 
 from fedquad.errors import DeviceError
-from fedquad.learn import cohort
+from fedquad.learn import cohort, packed
 from fedquad.learn.cohort import Order, train_together
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.loop import train
@@ -59,6 +59,13 @@ def check_alike(found: Update, wanted: Update, tolerance: float = 2e-4) -> None:
         np.testing.assert_allclose(value, theirs[name], atol=tolerance, err_msg=name)
 
 
+@pytest.fixture(params=[1, 2**40], ids=["packed", "padded"])
+def saved(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without the padding of a stack's batches."""
+    monkeypatch.setattr(packed, "LEAST_SAVED", request.param)
+
+
+@pytest.mark.usefixtures("saved")
 @pytest.mark.parametrize("kind", ["roberta", "bert", "llama", "qwen2"])
 def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None:
     """Four depths, batches of other lengths, a last batch of two examples."""
@@ -70,6 +77,7 @@ def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None
     check_alike(alone(trainee, orders[0]), wanted[0], 0.0)  # the model is as it was
 
 
+@pytest.mark.usefixtures("saved")
 def test_dropout_is_drawn_from_each_devices_own_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LoRA's, the layers' and the attention's: a device alone that drops what its stream says comes to the same."""
     trainee = a_trainee(tmp_path, attention="eager")
@@ -110,6 +118,7 @@ def test_keeps_are_the_share_that_they_say() -> None:
     assert not Keeps((1,)).draw((10_000,), 0.99999).all()
 
 
+@pytest.mark.usefixtures("saved")
 def test_layers_that_only_some_have_and_ranks_that_are_not_the_campaigns(tmp_path: Path) -> None:
     """Present layers 0 and 2 of 3, of which 0 is trained and 2 runs as it was sent; rank 2 of 4."""
     trainee = a_trainee(tmp_path, has_dropout=False)
@@ -219,6 +228,7 @@ def test_an_assignment_that_the_model_cannot_carry_out_is_refused(tmp_path: Path
         train_together(trainee, [an_order(trainee, 3), replace(order, adapter=lacking)], TRAINING)
 
 
+@pytest.mark.usefixtures("saved")
 def test_bf16_learns_in_float32_beside_others_too(tmp_path: Path) -> None:
     trainee = a_trainee(tmp_path, has_dropout=False, precision="bf16")
     orders = [an_order(trainee, device, steps=10, learning_rate=1e-4) for device in (0, 1)]

@@ -5,7 +5,8 @@
             loss = trainee.practice.loss(seen, batch)        # as if the device were alone
 
 Devices stand in the order of the layer at which their training starts, deepest first, with equally many rows each. Below that
-layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train.
+layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train. Padding goes
+through no layer of an encoder (packed.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import repeat_kv
-from transformers.masking_utils import eager_mask
 
 from fedquad.learn.activations.swap import Swaps
 from fedquad.learn.batches import Batch
@@ -28,14 +26,14 @@ from fedquad.learn.configure import only_layers
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.model import ADAPTER
 from fedquad.learn.optimizer import gradients
+from fedquad.learn.packed import LANES, MODELS, Packing
+from fedquad.learn.stacked_attention import attending, drops_attention
 from fedquad.learn.stacked_lora import StackedLora
 from fedquad.learn.work import Work, sent_pair
 
 Method = Callable[..., Any]
 Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
-ATTENTION = "fedquad_stacked"  # draws from the devices' own streams
 READS_FIRST, CHUNK = "AutoModelForSequenceClassification", "feed_forward_chunk"
-OPEN: list["Stack"] = []  # whose attention is ours
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +67,11 @@ class Stack:
         self.resting: torch.Tensor | None = None  # rows of those that do not yet
         self.sizes: list[tuple[int, int]] = []  # rows and tokens of each device's own batch
         self.rows, self.width = 0, 0  # of each in the stack
+        config: Any = self.trainee.model.config
+        is_alike = self.trainee.practice.auto == READS_FIRST and config.model_type in MODELS
+        self.packs = is_alike and self.trainee.device.type == "cpu"  # elsewhere one would wait for the lengths
+        self.planned: Packing | None = None  # of this step
+        self.packing: Packing | None = None  # the same, between the first layer and the last
 
     def learners(self, layer: int) -> int:
         """How many devices, the first ones, train at this layer or below."""
@@ -105,11 +108,20 @@ class Stack:
         """Each device's view of one forward of all, and its own batch; all batches have one shape, `sizes` say how much counts."""
         self.sizes, (self.rows, self.width) = list(sizes), batches[0]["input_ids"].shape
         whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        self.planned = self._packing(whole["attention_mask"]) if self.packs else None
         answers: dict[str, Any] = {}
         for device, (batch, (rows, _)) in enumerate(zip(batches, sizes)):
             begin = device * self.rows
             seen = Seen(self.trainee.model, whole, answers, slice(begin, begin + rows))
             yield seen, {name: tensor[:rows] for name, tensor in batch.items()}
+
+    def _packing(self, mask: torch.Tensor) -> Packing | None:
+        """Where tokens lie without their padding, if that pays."""
+        is_token = mask.view(len(self.works), self.rows, self.width).bool()
+        for each, (rows, _) in zip(is_token, self.sizes):
+            each[rows:] = False
+        packing = Packing(is_token, self.trainee.dtype, 1 if drops_attention(self.trainee.model.config) else LANES)
+        return packing if packing.pays(self.trainee.layout.shape.hidden) else None
 
     def _site(self, layer: int, target: str) -> Site | None:
         module = self.trainee.lora(layer)[target]
@@ -153,23 +165,17 @@ class Stack:
         keep = self.keep(x.shape, rate)
         return x if keep is None else x * keep.div_(kept(rate))
 
-    def attention(self, module: Any, q: Any, k: Any, v: Any, mask: Any, dropout: float, scaling: float | None) -> Any:
-        """Attention as transformers' eager one does it, for models that drop some of it."""
-        groups = getattr(module, "num_key_value_groups", 1)
-        k, v = repeat_kv(k, groups), repeat_kv(v, groups)
-        scores = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
-        share = self.dropout(dropout, torch.softmax(scores if mask is None else scores + mask, -1))
-        return (share @ v).transpose(1, 2), None
-
     def layer(self, at: int, forward: Method, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run a transformer layer on those that train, and without a graph on those that do not yet."""
         layer, count, all_rows = self.present[at], len(self.works), len(self.works) * self.rows
         before, now = (self.learners(self.present[at - 1]) if at else 0), self.learners(layer)
         if not at:
-            self.active, self.resting = None, x
+            self.packing = self.planned
+            self.active, self.resting = None, x if self.packing is None else self.packing.pack(x)
         if now > before:
             assert self.resting is not None
-            come, self.resting = torch.split(self.resting, [(now - before) * self.rows, (count - now) * self.rows])
+            each = len(self.resting) // (count - before)
+            come, self.resting = torch.split(self.resting, [(now - before) * each, (count - now) * each])
             self.active = come if self.active is None else torch.cat([self.active, come])
 
         def run(rows: torch.Tensor, part: slice) -> torch.Tensor:
@@ -186,6 +192,8 @@ class Stack:
             with torch.no_grad():
                 self.resting = run(self.resting, slice(now, count))
         self.part = slice(0, count)
+        if layer == self.present[-1]:
+            self.packing = None
         there = [x for x in (self.active, self.resting) if x is not None and len(x)]
         return torch.cat(there) if layer == self.present[-1] and len(there) > 1 else there[0]
 
@@ -193,13 +201,36 @@ class Stack:
         """1 where a number is kept, 0 where it is dropped, each device's as if its own batch were all there is."""
         if not rate:
             return None
+        if self.packing is not None and len(shape) == 3 and shape[1] == self.packing.slots:
+            return self._number(self._keep_packed(self.packing, shape[2], rate))
         inner = tuple(shape[1:])
         tokens = {2: (), 3: (0,), 4: (1, 2)}[len(shape)]  # which of these count tokens
         found = np.ones((self.part.stop - self.part.start, self.rows, *inner), np.bool_)
         for place, keeps, (rows, width) in zip(found, self.keeps[self.part], self.sizes[self.part]):
             own = (rows, *(width if axis in tokens and n == self.width else n for axis, n in enumerate(inner)))
             place[tuple(map(slice, own))] = keeps.draw(own, rate)
-        return torch.from_numpy(found.reshape(shape).astype(np.float32)).to(self.trainee.device, self.trainee.dtype)
+        return self._number(found.reshape(shape))
+
+    def _keep_packed(self, packing: Packing, hidden: int, rate: float) -> np.ndarray:
+        """The same of each device's tokens alone, at their slots."""
+        found = np.ones((self.part.stop - self.part.start, packing.slots, hidden), np.bool_)
+        each = packing.is_token[self.part], self.keeps[self.part], self.sizes[self.part]
+        for place, is_token, keeps, (rows, width) in zip(found, *each):
+            drawn = keeps.draw((rows, width, hidden), rate)[is_token[:rows, :width]]
+            place[: len(drawn)] = drawn
+        return found
+
+    def _number(self, found: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(found.astype(np.float32)).to(self.trainee.device, self.trainee.dtype)
+
+    def first(self, forward: Method) -> Method:
+        """The feed-forward half of the last layer for the first token alone: a classifier of BERT's kind reads no other."""
+        of_rows = of_first(forward)
+
+        def of_slots(x: torch.Tensor) -> Any:
+            return of_rows(x if self.packing is None else self.packing.first(x, self.part))
+
+        return of_slots
 
 
 class Seen:
@@ -228,7 +259,6 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
     """Let the model hold these devices, which have the same layers and batch, until the block ends."""
     stack, trainee, swaps = Stack(works), works[0].trainee, Swaps()
     model: Any = trainee.model
-    before = model.config._attn_implementation
     try:
         for (layer, target), site in stack.sites.items():
             module = trainee.lora(layer)[target]
@@ -239,27 +269,18 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
         for at, layer in enumerate(stack.present):
             swaps.replace(trainee.layers[layer], "forward", partial(partial, stack.layer, at))
         if trainee.practice.auto == READS_FIRST and hasattr(trainee.layers[0], CHUNK):
-            swaps.replace(trainee.layers[stack.present[-1]], CHUNK, of_first)
+            swaps.replace(trainee.layers[stack.present[-1]], CHUNK, stack.first)
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 swaps.replace(module, "forward", _put(stack.dropout, module.p))
-        if drops_attention(model.config):
-            model.config._attn_implementation = ATTENTION
-            OPEN.append(stack)
-        with only_layers(trainee, stack.present):
+        with attending(stack, model.config), only_layers(trainee, stack.present):
             yield stack
     finally:
-        model.config._attn_implementation = before
         swaps.undo()
-        OPEN.clear()
-
-
-def drops_attention(config: Any) -> bool:
-    return any(getattr(config, name, 0.0) for name in ("attention_probs_dropout_prob", "attention_dropout"))
 
 
 def of_first(forward: Method) -> Method:
-    """The feed-forward half of the last layer for the first token alone: a classifier of BERT's kind reads no other."""
+    """A layer's feed-forward half for each example's first token alone."""
     return lambda x_BTH: forward(x_BTH[:, :1])
 
 
@@ -280,13 +301,3 @@ def _rows(value: Any, rows: slice, of: int) -> Any:
     if isinstance(value, dict):
         return {name: _rows(one, rows, of) for name, one in value.items()}
     return value[rows] if isinstance(value, torch.Tensor) and value.ndim > 1 and len(value) == of else value
-
-
-def _attend(
-    module: Any, q: Any, k: Any, v: Any, mask: Any, dropout: float = 0.0, scaling: float | None = None, **_: Any
-) -> Any:
-    return OPEN[-1].attention(module, q, k, v, mask, dropout, scaling)
-
-
-AttentionInterface.register(ATTENTION, _attend)
-AttentionMaskInterface.register(ATTENTION, eager_mask)
