@@ -15,7 +15,7 @@ from fedquad.learn.cohort import Order, train_together
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.loop import train
 from fedquad.learn.model import Trainee, load
-from fedquad.learn.stacked import of_first
+from fedquad.learn.practice import of_first
 from fedquad.learn.tokens import Encoded
 from fedquad.rounds import adapters
 from fedquad.spec import TrainingSpec

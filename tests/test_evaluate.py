@@ -9,6 +9,7 @@ from tiny import a_trainee, an_adapter, an_assignment, batch_of, examples
 
 from fedquad.learn.configure import configure
 from fedquad.learn.evaluate import evaluate
+from fedquad.learn.scoring import scoring
 from fedquad.objective import Counts
 from fedquad.objectives.classification import accuracy, f1
 
@@ -25,6 +26,28 @@ def test_scores_are_those_of_plain_torch(tmp_path):
     )
     assert accuracy(scores.sums["confusion"]) == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
     assert scores.sums["confusion"].sum(axis=1).tolist() == np.bincount(data.labels, minlength=3).tolist()
+
+
+@pytest.mark.parametrize(("precision", "folds"), [("fp32", True), ("bf16", False)])
+def test_scoring_leaves_the_model_as_it_was_and_passes_a_weight_once(tmp_path, precision, folds):
+    """In float32 LoRA is a part of the frozen weights meanwhile; in bf16 it would be rounded away."""
+    trainee = a_trainee(tmp_path, precision=precision)
+    adapter = an_adapter(trainee.layout)
+    evaluate(trainee, adapter, examples(3), 0, 3, 3)
+    before = {name: value.clone() for name, value in trainee.model.state_dict().items()}
+    module = trainee.lora(1)["attention.self.query"]
+    x = torch.randn(2, 5, module.in_features, dtype=trainee.dtype)
+    plain = module(x)
+    with scoring(trainee, (0, 1)):
+        assert module.disable_adapters is folds
+        assert not trainee.lora(2)["attention.self.query"].disable_adapters
+        torch.testing.assert_close(module(x), plain)
+        assert trainee.layers[1].feed_forward_chunk(x).shape[1] == 1
+    assert trainee.layers[1].feed_forward_chunk(x).shape[1] == 5
+    after = trainee.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not module.disable_adapters
 
 
 def test_chunks_add_up_to_the_whole(tmp_path):

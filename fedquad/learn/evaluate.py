@@ -14,6 +14,7 @@ from fedquad.learn.configure import only_layers, set_head, set_lora
 from fedquad.learn.loop import arithmetic
 from fedquad.learn.model import Trainee
 from fedquad.learn.prefix import Prefixes, is_untouched
+from fedquad.learn.scoring import scoring
 from fedquad.learn.tokens import Encoded
 from fedquad.objective import Counts
 from fedquad.types import Adapter
@@ -42,7 +43,8 @@ def evaluate(
         set_lora(trainee, layer, adapter.layers.get(layer, {}))
     set_head(trainee, adapter.head)
     trainee.model.eval()
-    with torch.no_grad(), arithmetic(trainee), _batches(trainee, adapter, part, layers, prefix, prefixes) as batches:
+    reading = _batches(trainee, adapter, part, layers, prefix, prefixes)
+    with torch.no_grad(), arithmetic(trainee), scoring(trainee, layers), reading as batches:
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             inputs = batches.at(rows, int(part.lengths[rows].max()))

@@ -20,6 +20,11 @@ from fedquad.learn.batches import Batch
 from fedquad.learn.encoding import Arrays, Reader
 from fedquad.learn.tables import Table, TextTask
 
+READS_FIRST, CHUNK = (
+    "AutoModelForSequenceClassification",
+    "feed_forward_chunk",
+)  # of layers of BERT's kind, whose classifier reads one token
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Practice:
@@ -50,3 +55,8 @@ def outputs(model: nn.Module, batch: Batch) -> torch.Tensor:
 def sums(each: torch.Tensor) -> dict[str, npt.NDArray[Any]]:
     """Losses added up in float64, and how many they are."""
     return {"loss": np.float64(each.double().sum().item()), "count": np.int64(each.numel())}  # type: ignore[dict-item]
+
+
+def of_first(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's feed-forward half for each example's first token alone."""
+    return lambda x_BTH: forward(x_BTH[:, :1])

@@ -27,13 +27,13 @@ from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.model import ADAPTER
 from fedquad.learn.optimizer import gradients
 from fedquad.learn.packed import LANES, MODELS, Packing
+from fedquad.learn.practice import CHUNK, READS_FIRST, of_first
 from fedquad.learn.stacked_attention import attending, drops_attention
 from fedquad.learn.stacked_lora import StackedLora
 from fedquad.learn.work import Work, sent_pair
 
 Method = Callable[..., Any]
 Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
-READS_FIRST, CHUNK = "AutoModelForSequenceClassification", "feed_forward_chunk"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,11 +277,6 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
             yield stack
     finally:
         swaps.undo()
-
-
-def of_first(forward: Method) -> Method:
-    """A layer's feed-forward half for each example's first token alone."""
-    return lambda x_BTH: forward(x_BTH[:, :1])
 
 
 def _padded(rows: np.ndarray, rank: int) -> np.ndarray:
