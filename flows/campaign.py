@@ -87,6 +87,8 @@ async def campaign(
             stack.enter_context(current(session))
         session.tracker = Tracker(session.folder, spec)
         await crash_dead_runs(campaign_tag(session.folder.path))
+        if session.preparing is not None:
+            await session.preparing
         planned = [(a.name, seed) for a in spec.arms for seed in spec.seeds]
         announce(
             "started",

@@ -1,7 +1,7 @@
 """Run a campaign from this process: everything slow starts at once.
 
-Training processes import torch and load the model, Prefect's server comes up and this process imports prefect, side by side; one
-after the other they take twice as long on two cores.
+Training processes import torch and load the model, Prefect's server comes up, this process imports prefect and makes the campaign's
+run, side by side; one after the other they take twice as long on two cores.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             importing = asyncio.create_task(asyncio.to_thread(_import_flow))
             if spec.fleet.pools:  # preparing imports prefect too then, and two threads must not at once
                 await importing
-            preparing = asyncio.create_task(prepare.prepare(session))
+            session.preparing = asyncio.create_task(_prepare(session, began))
             flow = await importing
             if server is not None:
                 from flows.events import SILENT
@@ -67,13 +67,16 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
                 SILENT.set(True)
                 await asyncio.to_thread(server.wait)
             async with session.held:
-                await preparing
-                announce("ready", seconds=time.monotonic() - began, busy_seconds=pool.busy_seconds)
                 with prepare.current(session):
                     return await flow(spec=spec, name=name, until=until or 0)  # type: ignore[no-any-return]
         finally:
             announce("closed", busy_seconds=pool.busy_seconds)
             await pool.close()
+
+
+async def _prepare(session: Session, began: float) -> None:
+    await prepare.prepare(session)
+    announce("ready", seconds=time.monotonic() - began, busy_seconds=session.pool.busy_seconds)
 
 
 def _import_flow() -> Any:

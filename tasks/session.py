@@ -38,6 +38,7 @@ class Session:
         self.folder = folder
         self.spec = spec
         self.pool = pool
+        self.preparing: asyncio.Future[None] | None = None  # who makes it ready beside the flow's beginning
         self.tracker: Tracker
         self.held = AsyncExitStack()  # what ends with the session: the way to real devices
         self.office: Office | None = None  # of a fleet with real devices
