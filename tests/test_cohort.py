@@ -66,7 +66,7 @@ def saved(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("saved")
-@pytest.mark.parametrize("kind", ["roberta", "bert", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", [*packed.MODELS, "llama", "qwen2"])
 def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None:
     """Four depths, batches of other lengths, a last batch of two examples."""
     trainee = a_trainee(tmp_path, kind, has_dropout=False)
@@ -75,6 +75,20 @@ def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None
     for found, one in zip(train_together(trainee, orders, TRAINING), wanted, strict=True):
         check_alike(found, one)
     check_alike(alone(trainee, orders[0]), wanted[0], 0.0)  # the model is as it was
+
+
+@pytest.mark.parametrize(("least", "tokens"), [(1, range(5 * 5, 5 * 9)), (2**40, range(5, 10))])
+def test_padding_goes_through_no_layer_where_that_saves_enough(
+    least: int, tokens: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "LEAST_SAVED", least)
+    trainee, seen = a_trainee(tmp_path), []  # how many places a layer has: of an example, or of a device's five
+    first: Any = trainee.layers[0]
+    hook = first.intermediate.dense.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
+    train_together(trainee, [an_order(trainee, device) for device in (0, 1)], TRAINING)
+    hook.remove()
+    assert len(seen) == 3
+    assert set(seen) <= set(tokens)
 
 
 @pytest.mark.usefixtures("saved")

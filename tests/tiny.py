@@ -8,8 +8,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
+    CamembertConfig,
+    CamembertModel,
     DebertaV2Config,
     DebertaV2Model,
+    ElectraConfig,
+    ElectraModel,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
@@ -18,6 +22,8 @@ from transformers import (
     Qwen2Model,
     RobertaConfig,
     RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 from fedquad import rng
@@ -32,6 +38,9 @@ torch.set_num_threads(1)  # as in training processes; two threads on a busy mach
 KINDS = {
     "bert": (BertConfig, BertModel),
     "roberta": (RobertaConfig, RobertaModel),
+    "camembert": (CamembertConfig, CamembertModel),
+    "electra": (ElectraConfig, ElectraModel),
+    "xlm-roberta": (XLMRobertaConfig, XLMRobertaModel),
     "deberta-v2": (DebertaV2Config, DebertaV2Model),
     "llama": (LlamaConfig, LlamaModel),
     "qwen2": (Qwen2Config, Qwen2Model),
