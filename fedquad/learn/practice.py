@@ -20,10 +20,8 @@ from fedquad.learn.batches import Batch
 from fedquad.learn.encoding import Arrays, Reader
 from fedquad.learn.tables import Table, TextTask
 
-READS_FIRST, CHUNK = (
-    "AutoModelForSequenceClassification",
-    "feed_forward_chunk",
-)  # of layers of BERT's kind, whose classifier reads one token
+# Of models of BERT's kind, whose classifier reads one token.
+READS_FIRST, CHUNK = "AutoModelForSequenceClassification", "feed_forward_chunk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
