@@ -34,6 +34,10 @@ TARGETS = {
     "qwen2": {"self_attn.q_proj", "self_attn.v_proj"},
 }
 
+ALIKE = ("camembert", "electra", "xlm-roberta")
+HEADS |= dict.fromkeys(ALIKE, HEADS["roberta"])
+TARGETS |= dict.fromkeys(ALIKE, TARGETS["roberta"])
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_architecture_loads_with_lora_on_query_and_value_and_a_head_to_train(kind, tmp_path):
