@@ -9,6 +9,8 @@ import atexit
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fedquad.errors import FedquadError
@@ -59,14 +61,13 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             importing = asyncio.create_task(asyncio.to_thread(_import_flow))
             if spec.fleet.pools:  # preparing imports prefect too then, and two threads must not at once
                 await importing
-            session.preparing = asyncio.create_task(_prepare(session, began))
-            flow = await importing
-            if server is not None:
-                from flows.events import SILENT
+            async with _preparing(session, began):
+                flow = await importing
+                if server is not None:
+                    from flows.events import SILENT
 
-                SILENT.set(True)
-                await asyncio.to_thread(server.wait)
-            async with session.held:
+                    SILENT.set(True)
+                    await asyncio.to_thread(server.wait)
                 with prepare.current(session):
                     return await flow(spec=spec, name=name, until=until or 0)  # type: ignore[no-any-return]
         finally:
@@ -74,9 +75,21 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
             await pool.close()
 
 
-async def _prepare(session: Session, began: float) -> None:
-    await prepare.prepare(session)
-    announce("ready", seconds=time.monotonic() - began, busy_seconds=session.pool.busy_seconds)
+@asynccontextmanager
+async def _preparing(session: Session, began: float) -> AsyncIterator[None]:
+    """Make the session ready meanwhile; a run that cannot be made does not wait for it."""
+
+    async def prepared() -> None:
+        await prepare.prepare(session)
+        announce("ready", seconds=time.monotonic() - began, busy_seconds=session.pool.busy_seconds)
+
+    async with session.held:
+        session.preparing = asyncio.create_task(prepared())
+        try:
+            yield
+        finally:
+            session.preparing.cancel()
+            await asyncio.gather(session.preparing, return_exceptions=True)
 
 
 def _import_flow() -> Any:

@@ -6,7 +6,7 @@
 
 Devices stand in the order of the layer at which their training starts, deepest first, with equally many rows each. Below that
 layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train. Padding goes
-through no layer of an encoder (packed.py).
+through no layer of an encoder where that saves enough (packed.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -70,8 +70,7 @@ class Stack:
         config: Any = self.trainee.model.config
         is_alike = self.trainee.practice.auto == READS_FIRST and config.model_type in MODELS
         self.packs = is_alike and self.trainee.device.type == "cpu"  # elsewhere one would wait for the lengths
-        self.planned: Packing | None = None  # of this step
-        self.packing: Packing | None = None  # the same, between the first layer and the last
+        self.packing: Packing | None = None  # of this step's layers
 
     def learners(self, layer: int) -> int:
         """How many devices, the first ones, train at this layer or below."""
@@ -108,7 +107,7 @@ class Stack:
         """Each device's view of one forward of all, and its own batch; all batches have one shape, `sizes` say how much counts."""
         self.sizes, (self.rows, self.width) = list(sizes), batches[0]["input_ids"].shape
         whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-        self.planned = self._packing(whole["attention_mask"]) if self.packs else None
+        self.packing = self._packing(whole["attention_mask"]) if self.packs else None
         answers: dict[str, Any] = {}
         for device, (batch, (rows, _)) in enumerate(zip(batches, sizes)):
             begin = device * self.rows
@@ -170,7 +169,6 @@ class Stack:
         layer, count, all_rows = self.present[at], len(self.works), len(self.works) * self.rows
         before, now = (self.learners(self.present[at - 1]) if at else 0), self.learners(layer)
         if not at:
-            self.packing = self.planned
             self.active, self.resting = None, x if self.packing is None else self.packing.pack(x)
         if now > before:
             assert self.resting is not None
@@ -192,8 +190,6 @@ class Stack:
             with torch.no_grad():
                 self.resting = run(self.resting, slice(now, count))
         self.part = slice(0, count)
-        if layer == self.present[-1]:
-            self.packing = None
         there = [x for x in (self.active, self.resting) if x is not None and len(x)]
         return torch.cat(there) if layer == self.present[-1] and len(there) > 1 else there[0]
 
@@ -201,11 +197,11 @@ class Stack:
         """1 where a number is kept, 0 where it is dropped, each device's as if its own batch were all there is."""
         if not rate:
             return None
-        if self.packing is not None and len(shape) == 3 and shape[1] == self.packing.slots:
+        count, inner = self.part.stop - self.part.start, tuple(shape[1:])
+        if self.packing is not None and len(shape) == 3 and (shape[0], shape[1]) == (count, self.packing.slots):
             return self._number(self._keep_packed(self.packing, shape[2], rate))
-        inner = tuple(shape[1:])
         tokens = {2: (), 3: (0,), 4: (1, 2)}[len(shape)]  # which of these count tokens
-        found = np.ones((self.part.stop - self.part.start, self.rows, *inner), np.bool_)
+        found = np.ones((count, self.rows, *inner), np.bool_)
         for place, keeps, (rows, width) in zip(found, self.keeps[self.part], self.sizes[self.part]):
             own = (rows, *(width if axis in tokens and n == self.width else n for axis, n in enumerate(inner)))
             place[tuple(map(slice, own))] = keeps.draw(own, rate)
