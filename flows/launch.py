@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fedquad import garbage
 from fedquad.errors import FedquadError
 from fedquad.spec import CampaignSpec
 from fedquad.store.campaign import campaign as campaign_folder
@@ -93,9 +94,10 @@ async def _preparing(session: Session, began: float) -> AsyncIterator[None]:
 
 
 def _import_flow() -> Any:
-    from prefect.logging.configuration import setup_logging
+    with garbage.seldom_sought():
+        from prefect.logging.configuration import setup_logging
 
-    from flows.campaign import campaign
+        from flows.campaign import campaign
 
     setup_logging()  # later calls, Prefect's own, leave the handlers as they are
     for handler in logging.getLogger().handlers:

@@ -6,13 +6,16 @@ import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
-from fastapi import Body
-from prefect.server.api.server import create_app as prefect_app
-from prefect.server.database import provide_database_interface
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fedquad import garbage
 
-from flows import one_writer, open_sockets
+with garbage.seldom_sought():
+    import sqlalchemy as sa
+    from fastapi import Body
+    from prefect.server.api.server import create_app as prefect_app
+    from prefect.server.database import provide_database_interface
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from flows import one_writer, open_sockets
 
 WRITTEN_SECONDS = 3.0  # by then it has
 PENDING: set[asyncio.Task[None]] = set()
@@ -40,6 +43,7 @@ async def delete(task_runs: list[UUID], artifacts: list[UUID]) -> None:
 
 
 def create_app() -> Any:
+    garbage.leave_at_exit()
     one_writer.wait_for_it()
     open_sockets.leave_out()
     app: Any = prefect_app()

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from fedquad import garbage
 from fedquad.cli import adapter, campaign, device, doctor, fleet, plan, profile, servers
 from fedquad.errors import FedquadError
 
@@ -34,6 +35,7 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    garbage.leave_at_exit()
     sys.exit(_exit_code())
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from fedquad import wire
+from fedquad import garbage, wire
 from fedquad.errors import DeviceError, FedquadError
 from fedquad.learn import jobs, local, tokens
 from fedquad.learn.jobs import Cohort, Drift, Evaluate, Job, Join, Open, Prepare, Train
@@ -235,7 +235,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     prefix_folder = Path(sys.argv[1]) if sys.argv[1] else None
     channels = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]
-    from fedquad.learn import evaluate, loop, model  # noqa: F401
+    with garbage.seldom_sought():
+        from fedquad.learn import evaluate, loop, model  # noqa: F401
 
     for channel in channels:
         if os.fork() == 0:
