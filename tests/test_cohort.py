@@ -10,7 +10,7 @@ import torch
 from tiny import LABELS, a_spec, a_trainee, an_adapter, an_assignment, examples, write_model
 
 from fedquad.errors import DeviceError
-from fedquad.learn import cohort, packed
+from fedquad.learn import cohort, packed, stacked
 from fedquad.learn.cohort import Order, train_together
 from fedquad.learn.keeps import Keeps, kept
 from fedquad.learn.loop import train
@@ -59,13 +59,13 @@ def check_alike(found: Update, wanted: Update, tolerance: float = 2e-4) -> None:
         np.testing.assert_allclose(value, theirs[name], atol=tolerance, err_msg=name)
 
 
-@pytest.fixture(params=[1, 2**40], ids=["packed", "padded"])
-def saved(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without the padding of a stack's batches."""
-    monkeypatch.setattr(packed, "LEAST_SAVED", request.param)
+@pytest.fixture(params=[packed.MODELS, ()], ids=["in one piece", "as modules"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers as a CPU computes them, without their batches' padding, and as a GPU does."""
+    monkeypatch.setattr(stacked, "MODELS", request.param)
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("kind", [*packed.MODELS, "llama", "qwen2"])
 def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None:
     """Four depths, batches of other lengths, a last batch of two examples."""
@@ -77,38 +77,61 @@ def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None
     check_alike(alone(trainee, orders[0]), wanted[0], 0.0)  # the model is as it was
 
 
-@pytest.mark.parametrize(("least", "tokens"), [(1, range(5 * 5, 5 * 9)), (2**40, range(5, 10))])
-def test_padding_goes_through_no_layer_where_that_saves_enough(
-    least: int, tokens: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packed, "LEAST_SAVED", least)
-    trainee, seen = a_trainee(tmp_path), []  # how many places a layer has: of an example, or of a device's five
-    first: Any = trainee.layers[0]
-    hook = first.intermediate.dense.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
+def test_padding_goes_through_no_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainee, seen = a_trainee(tmp_path), set()
+    activation = trainee.layers[0].intermediate.intermediate_act_fn  # type: ignore[union-attr]
+    gelu = torch.nn.functional.gelu
+    monkeypatch.setattr(torch.nn.functional, "gelu", lambda x: seen.add(len(x)) or gelu(x))  # type: ignore[func-returns-value]
     train_together(trainee, [an_order(trainee, device) for device in (0, 1)], TRAINING)
-    hook.remove()
-    assert len(seen) == 3
-    assert set(seen) <= set(tokens)
+    assert type(activation).__name__ == "GELUActivation"
+    assert min(seen) == 2 * 5  # the last layer's first tokens
+    assert all(
+        2 * 5 * 5 < rows < 2 * 5 * 9 for rows in seen - {2 * 5}
+    )  # of two devices' five examples of 5 to 9 tokens
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("pieces")
 def test_dropout_is_drawn_from_each_devices_own_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LoRA's, the layers' and the attention's: a device alone that drops what its stream says comes to the same."""
     trainee = a_trainee(tmp_path, attention="eager")
     orders = [an_order(trainee, device, depth) for device, depth in enumerate(DEPTHS)]
     together = train_together(trainee, orders, TRAINING)
+    model: Any = trainee.model
+    seen: dict[str, Any] = {}  # the batch's mask, and whether a layer is asked that draws for tokens alone
+
+    def begins(_: object, __: object, inputs: dict[str, torch.Tensor]) -> None:
+        seen.update({"mask": inputs["attention_mask"].numpy() == 1, "is inside": False})
+
+    def enters(*_: object) -> None:
+        seen["is inside"] = bool(stacked.MODELS)
+
+    def leaves(*_: object) -> None:
+        seen["is inside"] = False
+
+    hooks = [
+        model.register_forward_pre_hook(begins, with_kwargs=True),
+        trainee.layers[0].register_forward_pre_hook(enters),
+        trainee.layers[-1].register_forward_hook(leaves),
+    ]
     for order, found in zip(orders, together, strict=True):
         keeps = Keeps(order.key)
 
         def dropped(x: torch.Tensor, p: float, training: bool, inplace: bool = False, keeps: Keeps = keeps) -> Any:
             assert training
-            return x * torch.from_numpy(keeps.draw(tuple(x.shape), p)) / kept(p) if p else x
+            if not p:
+                return x
+            drawn = np.ones(x.shape, np.bool_)
+            own = seen["mask"] if seen["is inside"] and x.shape[:2] == seen["mask"].shape else slice(None)
+            drawn[own] = keeps.draw(drawn[own].shape, p)
+            return x * torch.from_numpy(drawn) / kept(p)
 
         with monkeypatch.context() as patched:
             patched.setattr(torch.nn.functional, "dropout", dropped)
             last: Any = trainee.layers[-1]
             patched.setattr(last, "feed_forward_chunk", of_first(last.feed_forward_chunk))  # so that it draws as much
             check_alike(found, alone(trainee, order))
+    for hook in hooks:
+        hook.remove()
     still = [alone(trainee, order).report.loss for order in orders]
     assert all(found.report.loss != loss for found, loss in zip(together, still, strict=True))
 
@@ -132,7 +155,7 @@ def test_keeps_are_the_share_that_they_say() -> None:
     assert not Keeps((1,)).draw((10_000,), 0.99999).all()
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("pieces")
 def test_layers_that_only_some_have_and_ranks_that_are_not_the_campaigns(tmp_path: Path) -> None:
     """Present layers 0 and 2 of 3, of which 0 is trained and 2 runs as it was sent; rank 2 of 4."""
     trainee = a_trainee(tmp_path, has_dropout=False)
@@ -242,7 +265,7 @@ def test_an_assignment_that_the_model_cannot_carry_out_is_refused(tmp_path: Path
         train_together(trainee, [an_order(trainee, 3), replace(order, adapter=lacking)], TRAINING)
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("pieces")
 def test_bf16_learns_in_float32_beside_others_too(tmp_path: Path) -> None:
     trainee = a_trainee(tmp_path, has_dropout=False, precision="bf16")
     orders = [an_order(trainee, device, steps=10, learning_rate=1e-4) for device in (0, 1)]

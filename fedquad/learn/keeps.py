@@ -30,7 +30,7 @@ class Keeps:
     """One device's stream of a round."""
 
     def __init__(self, key: tuple[int | str, ...]) -> None:
-        self._bits = rng.stream(*key, "stacked dropout").bit_generator
+        self._bits = rng.bits(*key, "stacked dropout")
 
     def draw(self, shape: tuple[int, ...], rate: float) -> Bools:
         """Which of so many numbers are kept."""

@@ -4,13 +4,10 @@ N devices, P places each in their padded batches, M slots each without padding: 
 places, then come places that hold padding, at least one. What is computed in these reaches nobody, and no gradient comes back.
 """
 
-from typing import Any
-
 import torch
 from torch.nn import functional
 
 MODELS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
-LEAST_SAVED = 1 << 13  # numbers between two layers: for fewer it costs more to move tokens to attention and back
 LANES = 16  # attention is as fast at 32 tokens as at 26 on a CPU
 
 
@@ -18,22 +15,18 @@ class Packing:
     """Which place each slot stands for, in one step of a stack; attention gets `width` tokens of an example, or more."""
 
     def __init__(self, is_token_NRW: torch.Tensor, dtype: torch.dtype, lanes: int = LANES) -> None:
-        self.is_token = is_token_NRW.cpu().numpy()
         self.rows, width = is_token_NRW.shape[1:]
         self.width = -(-width // lanes) * lanes
         token_NRW = functional.pad(is_token_NRW, (0, self.width - width))
         flat = token_NRW.flatten(1)
-        self.slots = int(flat.sum(1).max()) + 1
-        self.saved = (self.rows * width - self.slots) * len(flat)
+        self.tokens: list[int] = flat.sum(1).tolist()
+        self.slots = max(self.tokens) + 1
         place_NP = torch.argsort(~flat, dim=1, stable=True)
         self.place_NM = place_NP[:, : self.slots]
         self.slot_NP = torch.argsort(place_NP, dim=1).clamp(max=self.slots - 1)  # the last slot never holds a token
         away = torch.zeros(token_NRW.shape, dtype=dtype, device=flat.device)
         self.mask_NRW = away.masked_fill(~token_NRW, torch.finfo(dtype).min)
         self.known: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def pays(self, hidden: int) -> bool:
-        return self.saved * hidden >= LEAST_SAVED
 
     def of(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """The places of these devices' slots, and the slots of their places."""
@@ -50,40 +43,10 @@ class Packing:
         place, _ = self.of(slice(0, len(self.place_NM)))
         return x_BWH.flatten(0, 1).index_select(0, place).view(-1, self.slots, x_BWH.shape[-1])
 
-    def first(self, x_NMH: torch.Tensor, part: slice) -> torch.Tensor:
-        """Each example's first token."""
-        of_examples = self.of(part)[1][:: self.width]
-        return x_NMH.flatten(0, 1).index_select(0, of_examples)[:, None]
+    def first(self, part: slice) -> torch.Tensor:
+        """The slots of each example's first token."""
+        return self.of(part)[1][:: self.width]
 
     def mask(self, part: slice) -> torch.Tensor:
         """What attention adds to its scores of each example."""
         return self.mask_NRW[part].flatten(0, 1)[:, None, None]
-
-    def spread(self, x_NGMD: torch.Tensor, part: slice) -> torch.Tensor:
-        """Queries, keys or values of G heads, each example by itself."""
-        count, heads, _, wide = x_NGMD.shape
-        place, slot = self.of(part)
-        x = Moved.apply(x_NGMD.transpose(1, 2).reshape(count * self.slots, -1), slot, place)  # type: ignore[no-untyped-call]
-        y: torch.Tensor = x.view(-1, self.width, heads, wide).transpose(1, 2)
-        return y
-
-    def gathered(self, x_BWGD: torch.Tensor, part: slice) -> torch.Tensor:
-        """The inverse, of what attention answers."""
-        place, slot = self.of(part)
-        x = Moved.apply(x_BWGD.reshape(len(slot), -1), place, slot)  # type: ignore[no-untyped-call]
-        y: torch.Tensor = x.view(-1, self.slots, *x_BWGD.shape[2:])
-        return y
-
-
-class Moved(torch.autograd.Function):
-    """Rows from elsewhere, whose gradients go back the same way: none that has one is there twice."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, source: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-        ctx.inverse = inverse
-        return x.index_select(0, source)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> Any:
-        return dy.index_select(0, ctx.inverse), None, None

@@ -5,13 +5,12 @@
             loss = trainee.practice.loss(seen, batch)        # as if the device were alone
 
 Devices stand in the order of the layer at which their training starts, deepest first, with equally many rows each. Below that
-layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train. Padding goes
-through no layer of an encoder where that saves enough (packed.py).
+layer a device's rows go through the frozen ones beside others', without a graph; from it on beside those that train. A layer of
+BERT's kind is computed in one piece on a CPU, and padding goes through none (stacked_layer.py); others as their modules have it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -29,21 +28,11 @@ from fedquad.learn.optimizer import gradients
 from fedquad.learn.packed import LANES, MODELS, Packing
 from fedquad.learn.practice import CHUNK, READS_FIRST, of_first
 from fedquad.learn.stacked_attention import attending, drops_attention
-from fedquad.learn.stacked_lora import StackedLora
+from fedquad.learn.stacked_layer import Layer
+from fedquad.learn.stacked_lora import Site, StackedLora
 from fedquad.learn.work import Work, sent_pair
 
 Method = Callable[..., Any]
-Pair = tuple[torch.Tensor, torch.Tensor]  # A and B', of the devices in a row
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Site:
-    """A LoRA target of one layer: what all devices were sent for it, and what the first of them learn there."""
-
-    sent: Pair
-    learned: Pair | None
-    scale: torch.Tensor  # of each device, N x 1 x 1
-    rate: float  # of dropout
 
 
 class Stack:
@@ -69,8 +58,9 @@ class Stack:
         self.rows, self.width = 0, 0  # of each in the stack
         config: Any = self.trainee.model.config
         is_alike = self.trainee.practice.auto == READS_FIRST and config.model_type in MODELS
-        self.packs = is_alike and self.trainee.device.type == "cpu"  # elsewhere one would wait for the lengths
+        self.packs = is_alike and self.trainee.device.type == "cpu"  # a GPU would wait for the lengths
         self.packing: Packing | None = None  # of this step's layers
+        self.pieces = [self._piece(layer) for layer in self.present] if self.packs else []
 
     def learners(self, layer: int) -> int:
         """How many devices, the first ones, train at this layer or below."""
@@ -119,8 +109,7 @@ class Stack:
         is_token = mask.view(len(self.works), self.rows, self.width).bool()
         for each, (rows, _) in zip(is_token, self.sizes):
             each[rows:] = False
-        packing = Packing(is_token, self.trainee.dtype, 1 if drops_attention(self.trainee.model.config) else LANES)
-        return packing if packing.pays(self.trainee.layout.shape.hidden) else None
+        return Packing(is_token, self.trainee.dtype, 1 if drops_attention(self.trainee.model.config) else LANES)
 
     def _site(self, layer: int, target: str) -> Site | None:
         module = self.trainee.lora(layer)[target]
@@ -136,6 +125,10 @@ class Stack:
         whole = self.trainee.spec.alpha / self.trainee.spec.rank / kept(rate)
         scale = torch.tensor([whole / self.trainee.unit(rank) for rank in ranks], device=self.trainee.device)
         return Site((a.to(self.trainee.dtype), b.to(self.trainee.dtype)), learned, scale.view(-1, 1, 1), rate)
+
+    def _piece(self, layer: int) -> Layer:
+        sites = {module: self.sites[layer, target] for target, module in self.trainee.lora(layer).items()}
+        return Layer(self, self.trainee.layers[layer], sites, is_last=layer == self.present[-1])
 
     def _all(self, values: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.tensor(np.stack(values), device=self.trainee.device)
@@ -177,9 +170,11 @@ class Stack:
             self.active = come if self.active is None else torch.cat([self.active, come])
 
         def run(rows: torch.Tensor, part: slice) -> torch.Tensor:
+            self.part = part
+            if self.pieces:
+                return self.pieces[at](rows, part)
             place = slice(part.start * self.rows, part.stop * self.rows)
             own, named = _rows(args, place, all_rows), _rows(kwargs, place, all_rows)
-            self.part = part
             y: torch.Tensor = forward(rows, *own, **named)
             return y
 
@@ -198,35 +193,16 @@ class Stack:
         if not rate:
             return None
         count, inner = self.part.stop - self.part.start, tuple(shape[1:])
-        if self.packing is not None and len(shape) == 3 and (shape[0], shape[1]) == (count, self.packing.slots):
-            return self._number(self._keep_packed(self.packing, shape[2], rate))
         tokens = {2: (), 3: (0,), 4: (1, 2)}[len(shape)]  # which of these count tokens
         found = np.ones((count, self.rows, *inner), np.bool_)
         for place, keeps, (rows, width) in zip(found, self.keeps[self.part], self.sizes[self.part]):
             own = (rows, *(width if axis in tokens and n == self.width else n for axis, n in enumerate(inner)))
             place[tuple(map(slice, own))] = keeps.draw(own, rate)
-        return self._number(found.reshape(shape))
+        return self.number(found.reshape(shape))
 
-    def _keep_packed(self, packing: Packing, hidden: int, rate: float) -> np.ndarray:
-        """The same of each device's tokens alone, at their slots."""
-        found = np.ones((self.part.stop - self.part.start, packing.slots, hidden), np.bool_)
-        each = packing.is_token[self.part], self.keeps[self.part], self.sizes[self.part]
-        for place, is_token, keeps, (rows, width) in zip(found, *each):
-            drawn = keeps.draw((rows, width, hidden), rate)[is_token[:rows, :width]]
-            place[: len(drawn)] = drawn
-        return found
-
-    def _number(self, found: np.ndarray) -> torch.Tensor:
+    def number(self, found: np.ndarray) -> torch.Tensor:
+        """1 for True and 0 for False, as the model computes."""
         return torch.from_numpy(found.astype(np.float32)).to(self.trainee.device, self.trainee.dtype)
-
-    def first(self, forward: Method) -> Method:
-        """The feed-forward half of the last layer for the first token alone: a classifier of BERT's kind reads no other."""
-        of_rows = of_first(forward)
-
-        def of_slots(x: torch.Tensor) -> Any:
-            return of_rows(x if self.packing is None else self.packing.first(x, self.part))
-
-        return of_slots
 
 
 class Seen:
@@ -265,7 +241,7 @@ def stacked(works: Sequence[Work]) -> Iterator[Stack]:
         for at, layer in enumerate(stack.present):
             swaps.replace(trainee.layers[layer], "forward", partial(partial, stack.layer, at))
         if trainee.practice.auto == READS_FIRST and hasattr(trainee.layers[0], CHUNK):
-            swaps.replace(trainee.layers[stack.present[-1]], CHUNK, stack.first)
+            swaps.replace(trainee.layers[stack.present[-1]], CHUNK, of_first)
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 swaps.replace(module, "forward", _put(stack.dropout, module.p))

@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional
 
 from fedquad.learn.penalties import tail_start
-from fedquad.learn.stacked import Pair, Stack
+from fedquad.learn.stacked import Stack
+from fedquad.learn.stacked_lora import Pair
 
 
 class Tails:
