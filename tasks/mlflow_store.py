@@ -7,6 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from fedquad import garbage
 from fedquad.store.campaign import home, tracking_uri
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ SETTINGS = {
 def connect(uri: str) -> "MlflowClient":
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
-    from mlflow import MlflowClient
+    with garbage.seldom_sought():
+        from mlflow import MlflowClient
 
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
