@@ -1,8 +1,8 @@
 """Python's search for garbage, spared what large libraries define: it goes through all there is whenever enough is new, and once more at exit.
 
-    with garbage.seldom_sought():       # a sixth less for torch and transformers, a fifth for Prefect's server
-        import torch                    # from here on, what is there by now is not gone through again
-    garbage.leave_at_exit()             # what the system takes back at once: Python takes 0.8 s of a process that knows Prefect
+with garbage.seldom_sought():       # a sixth less for torch and transformers, a fifth for Prefect's server
+    import torch                    # from here on, what is there by now is not gone through again
+garbage.leave_at_exit()             # what the system takes back at once: Python takes 0.8 s of a process that knows Prefect
 """
 
 import atexit
