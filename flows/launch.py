@@ -51,13 +51,13 @@ async def _run(spec: CampaignSpec, name: str, until: int | None) -> dict[str, An
     with folder.open(spec):
         check_room(folder.path)
         try:
+            await pool.start()  # first: its imports are what the first training waits for
             if server is not None:
                 # Registered before prefect is imported, so it runs after Prefect has sent its last logs.
                 atexit.register(server.stop)
                 server.start()
                 os.environ["PREFECT_API_URL"] = server.url
                 os.environ["PREFECT_API_AUTH_STRING"] = server.password
-            await pool.start()
             session = Session(folder, spec, pool)
             importing = asyncio.create_task(asyncio.to_thread(_import_flow))
             if spec.fleet.pools:  # preparing imports prefect too then, and two threads must not at once

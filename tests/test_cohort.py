@@ -23,6 +23,8 @@ from fedquad.types import Adapter, Local, Lora, Update
 
 TRAINING = TrainingSpec(batch=5, clip=0.5)
 DEPTHS = (3, 1, 0, 2)
+OF_ATTENTION = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
+TARGETS = (*OF_ATTENTION, "intermediate.dense", "output.dense")  # every product of a layer
 
 
 def an_order(trainee: Trainee, device: int, depth: int = 3, data: Encoded | None = None, **other: Any) -> Order:
@@ -77,6 +79,17 @@ def test_each_comes_to_what_it_comes_to_alone(kind: str, tmp_path: Path) -> None
     check_alike(alone(trainee, orders[0]), wanted[0], 0.0)  # the model is as it was
 
 
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
+def test_lora_on_every_product_of_a_layer(activation: str, tmp_path: Path) -> None:
+    write_model(tmp_path, hidden_act=activation, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # type: ignore[arg-type]
+    trainee = load(a_spec(tmp_path, dropout=0.0, targets=TARGETS), LABELS, 4)
+    orders = [an_order(trainee, device, depth) for device, depth in enumerate(DEPTHS)]
+    for found, order in zip(train_together(trainee, orders, TRAINING), orders, strict=True):
+        assert not order.assignment.trained or len(found.delta.layers[2]) == len(TARGETS)
+        check_alike(found, alone(trainee, order))
+
+
 def test_padding_goes_through_no_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainee, seen = a_trainee(tmp_path), set()
     activation = trainee.layers[0].intermediate.intermediate_act_fn  # type: ignore[union-attr]
@@ -91,9 +104,12 @@ def test_padding_goes_through_no_layer(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("pieces")
-def test_dropout_is_drawn_from_each_devices_own_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("targets", [(), TARGETS])
+def test_dropout_is_drawn_from_each_devices_own_stream(
+    targets: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LoRA's, the layers' and the attention's: a device alone that drops what its stream says comes to the same."""
-    trainee = a_trainee(tmp_path, attention="eager")
+    trainee = a_trainee(tmp_path, attention="eager", targets=targets)
     orders = [an_order(trainee, device, depth) for device, depth in enumerate(DEPTHS)]
     together = train_together(trainee, orders, TRAINING)
     model: Any = trainee.model
