@@ -58,9 +58,9 @@ class Stack:
         self.rows, self.width = 0, 0  # of each in the stack
         config: Any = self.trainee.model.config
         is_alike = self.trainee.practice.auto == READS_FIRST and config.model_type in MODELS
-        self.packs = is_alike and self.trainee.device.type == "cpu"  # a GPU would wait for the lengths
-        self.packing: Packing | None = None  # of this step's layers
-        self.pieces = [self._piece(layer) for layer in self.present] if self.packs else []
+        in_pieces = is_alike and self.trainee.device.type == "cpu"  # a GPU would wait for the batch's lengths
+        self.pieces = [self._piece(layer) for layer in self.present] if in_pieces else []
+        self.packing: Packing | None = None  # of this step's tokens, where there are pieces
 
     def learners(self, layer: int) -> int:
         """How many devices, the first ones, train at this layer or below."""
@@ -97,15 +97,15 @@ class Stack:
         """Each device's view of one forward of all, and its own batch; all batches have one shape, `sizes` say how much counts."""
         self.sizes, (self.rows, self.width) = list(sizes), batches[0]["input_ids"].shape
         whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-        self.packing = self._packing(whole["attention_mask"]) if self.packs else None
+        self.packing = self._packing(whole["attention_mask"]) if self.pieces else None
         answers: dict[str, Any] = {}
         for device, (batch, (rows, _)) in enumerate(zip(batches, sizes)):
             begin = device * self.rows
             seen = Seen(self.trainee.model, whole, answers, slice(begin, begin + rows))
             yield seen, {name: tensor[:rows] for name, tensor in batch.items()}
 
-    def _packing(self, mask: torch.Tensor) -> Packing | None:
-        """Where tokens lie without their padding, if that pays."""
+    def _packing(self, mask: torch.Tensor) -> Packing:
+        """Where tokens lie without their padding."""
         is_token = mask.view(len(self.works), self.rows, self.width).bool()
         for each, (rows, _) in zip(is_token, self.sizes):
             each[rows:] = False
