@@ -36,12 +36,14 @@ async def _run(session: Session, label: str, seed: int, until: int | None) -> St
     try:
         work = open_arm(session, label, seed)
         told: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(session.tracker.begin))
-        told_at = 0.0
+        told_at, has_start = 0.0, False
         async with get_client() as client:
             while not is_finished(session.spec, work.folder.progress, until):
                 check_room(work.folder.path)
                 await play(work, STEPS)
-                await evaluate_start(work)  # by now no process waits for it
+                if not has_start:
+                    await evaluate_start(work)  # by now no training waits for it
+                    has_start = True
                 if _is_to_tell(work, until) or (told.done() and time.monotonic() - told_at >= TELL_SECONDS):
                     await told  # MLflow hears of rounds, and Prefect forgets old ones, while the next one trains
                     told, told_at = asyncio.ensure_future(_tell(session, work, client)), time.monotonic()

@@ -7,7 +7,6 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from fedquad import garbage
 from fedquad.store.campaign import home, tracking_uri
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ SETTINGS = {
 def connect(uri: str) -> "MlflowClient":
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
-    with garbage.seldom_sought():
-        from mlflow import MlflowClient
+    from mlflow import MlflowClient
 
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

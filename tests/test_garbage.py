@@ -20,12 +20,15 @@ del told
 """
 
 
-def test_what_is_imported_is_not_gone_through_again() -> None:
+def test_what_is_imported_is_not_gone_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before, there = gc.get_freeze_count(), gc.get_threshold()
     try:
         with garbage.seldom_sought():
             assert gc.get_threshold() == garbage.SELDOM
         assert gc.get_threshold() == garbage.USUAL == there
+        assert gc.get_freeze_count() == before  # nothing was imported
+        with garbage.seldom_sought():
+            monkeypatch.setitem(sys.modules, "imported_just_now", gc)
         assert gc.get_freeze_count() > before
     finally:
         gc.unfreeze()

@@ -1,5 +1,4 @@
-"""A layer of BERT's kind in a stack, in one piece: where devices are many and the model is small, a module's forward and autograd's
-bookkeeping of it take as long as its products.
+"""A layer of BERT's kind in a stack, in one piece: without its padding, its modules, and autograd's bookkeeping of each operation.
 
     layer = Layer(stack, module, sites, is_last=False)
     y_NMH = layer(x_NMH, part)        # of the devices in this part of the stack, whose tokens stand side by side (packed.py)
@@ -135,9 +134,10 @@ class Pass:
             if at > VALUE or self.needs_dx:
                 dx = torch.mm(dy, linear.weight) if dx is None else dx.addmm_(dy, linear.weight)
             if low is not None and site is not None:
-                gradients = low_rank_gradients(self.of_each(dy), None if dx is None else self.of_each(dx), *low)
-                if site.learned:
-                    self.gradients[at] = gradients
+                dx_NMH = None if dx is None else self.of_each(dx)
+                da, db = low_rank_gradients(self.of_each(dy), dx_NMH, *low, is_learned=site.learned is not None)
+                if da is not None and db is not None:
+                    self.gradients[at] = da, db
             return dx
 
         return y, back

@@ -49,15 +49,17 @@ def low_rank_gradients(
     scale_N11: torch.Tensor,
     kept_NMH: torch.Tensor,
     z_NRM: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return those of A and B', and add LoRA's share to x's, if that is asked for."""
+    *,
+    is_learned: bool,
+) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """Return those of A and B', where these are learned, and add LoRA's share to x's, if that is asked for."""
     dz_NRM = torch.bmm(b_NRO, dy_NMO.transpose(1, 2)).mul_(scale_N11)
     if dx_NMH is not None:
         if keep_NMH is None:
             dx_NMH.baddbmm_(dz_NRM.transpose(1, 2), a_NRH)
         else:
             dx_NMH.addcmul_(keep_NMH, torch.bmm(dz_NRM.transpose(1, 2), a_NRH))
-    return torch.bmm(dz_NRM, kept_NMH), torch.bmm(z_NRM, dy_NMO)
+    return (torch.bmm(dz_NRM, kept_NMH), torch.bmm(z_NRM, dy_NMO)) if is_learned else (None, None)
 
 
 class StackedLora(torch.autograd.Function):
@@ -87,5 +89,5 @@ class StackedLora(torch.autograd.Function):
         dy_NMO = dy.reshape(len(ctx.saved_tensors[0]), -1, dy.shape[-1])
         dx = dy @ ctx.weight if ctx.needs_input_grad[0] else None
         dx_NMH = None if dx is None else dx.view_as(ctx.saved_tensors[4])
-        da, db = low_rank_gradients(dy_NMO, dx_NMH, *ctx.saved_tensors)
+        da, db = low_rank_gradients(dy_NMO, dx_NMH, *ctx.saved_tensors, is_learned=ctx.needs_input_grad[2])
         return dx, None, da, db, None, None
